@@ -1,0 +1,142 @@
+"""What the worker sees of a dataset: mapped arrays, and the order of batches from the seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """One split: inputs (n, *shape) and targets, labels (n,) int32 or values (n, outputs)."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """A prepared dataset on disk: ``meta.json`` and two ``.npy`` files a split."""
+
+    path: Path
+    meta: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> DataFolder:
+        return cls(path, json.loads((path / "meta.json").read_text(encoding="utf-8")))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self.meta["input_shape"])
+
+    @property
+    def outputs(self) -> int:
+        """Classes, or numbers to predict."""
+        return int(self.meta["outputs"])
+
+    def size(self, split: str) -> int:
+        return int(self.meta["sizes"][split])
+
+    def split(self, name: str, dtype: np.dtype) -> Arrays:
+        """The arrays of a split, mapped from disk; copied only where the dtype differs."""
+        inputs = np.load(self.path / f"{name}_x.npy", mmap_mode="r", allow_pickle=False)
+        targets = np.load(self.path / f"{name}_y.npy", mmap_mode="r", allow_pickle=False)
+        if inputs.dtype.kind == "f":
+            inputs = inputs.astype(dtype, copy=False)
+        if targets.dtype.kind == "f":
+            targets = targets.astype(dtype, copy=False)
+        return Arrays(inputs, targets)
+
+
+def mixed(key: int, ids: np.ndarray) -> np.ndarray:
+    """A 64-bit hash of each id (SplitMix64's finaliser; Steele, Lea and Flood, 2014).
+
+    Written out rather than taken from NumPy's generators, so that the order is the same in every
+    release of NumPy that a worker may run on.
+    """
+    with np.errstate(over="ignore"):
+        z = ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key % 2**64)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def permutation(size: int, seed: int, stream: str) -> np.ndarray:
+    """A permutation of ``range(size)``, int64, from the seed and the name of a stream."""
+    key = hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:8]
+    keys = mixed(int.from_bytes(key, "little"), np.arange(size))
+    return np.argsort(keys, kind="stable")
+
+
+class Feed:
+    """The batches of a run: the same sample ids, in the same order, for every framework."""
+
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        drop_last: bool,
+        max_steps: int | None = None,
+    ) -> None:
+        self.samples = samples
+        self.batch_size = batch_size
+        self.seed = seed
+        whole, rest = divmod(samples, batch_size)
+        self.steps_per_epoch = whole + (rest > 0 and not drop_last)
+        self.total_steps = self.steps_per_epoch * epochs
+        if max_steps is not None:
+            self.total_steps = min(self.total_steps, max_steps)
+
+    @property
+    def epochs(self) -> range:
+        """Epoch numbers, from 1; the last may be cut short by ``max_steps``."""
+        if not self.steps_per_epoch:
+            return range(1, 1)
+        return range(1, -(-self.total_steps // self.steps_per_epoch) + 1)
+
+    def steps(self, epoch: int) -> int:
+        """Steps in this epoch."""
+        return min(self.steps_per_epoch, self.total_steps - (epoch - 1) * self.steps_per_epoch)
+
+    def batch_sizes(self, epoch: int) -> list[int]:
+        return [len(ids) for ids in self.batches(epoch)]
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Sample ids of this epoch in order, int64, those of dropped batches left out."""
+        return _order(self.samples, self.seed, epoch)[: self.steps(epoch) * self.batch_size]
+
+    def batches(self, epoch: int) -> Sequence[np.ndarray]:
+        """Sample ids of each batch."""
+        order = self.order(epoch)
+        return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+
+    def all_batches(self) -> Iterator[np.ndarray]:
+        """Sample ids of each batch over all epochs."""
+        for epoch in self.epochs:
+            yield from self.batches(epoch)
+
+    def digests(self) -> list[str]:
+        """SHA-256 of the sample ids of each epoch."""
+        return [
+            hashlib.sha256(self.order(epoch).astype("<i8").tobytes()).hexdigest()
+            for epoch in self.epochs
+        ]
+
+
+@lru_cache(maxsize=2)
+def _order(samples: int, seed: int, epoch: int) -> np.ndarray:
+    return permutation(samples, seed, f"epoch/{epoch}")

@@ -1,0 +1,60 @@
+"""The few ways a run can fail, each with what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FwcompareError(Exception):
+    """Base of every error that fwcompare raises on purpose.
+
+    ``hint`` is the next step for the reader; it is printed under the message.
+    """
+
+    exit_code = 70
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class RequestError(FwcompareError):
+    """What was asked for is wrong; nothing has been run."""
+
+    exit_code = 2
+
+
+class UnsupportedError(FwcompareError):
+    """An engine cannot do this cell. In a sweep it becomes a row, not a failure."""
+
+    exit_code = 2
+
+
+class DivergedError(FwcompareError):
+    """The training loss left the finite numbers."""
+
+    exit_code = 1
+
+
+class RunError(FwcompareError):
+    """A run was started and did not end well."""
+
+    exit_code = 1
+
+
+def choices(options: Iterable[str]) -> str:
+    """The options as one readable list, sorted."""
+    return ", ".join(sorted(options)) or "none"
+
+
+def unknown(what: str, name: object, options: Iterable[str]) -> RequestError:
+    """An error for an unknown name: the near miss first, then every choice."""
+    known = sorted(options)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    return RequestError(f"Unknown {what} '{name}'.", f"{hint}Choose from: {choices(known)}.")

@@ -1,0 +1,338 @@
+"""In the parent: start the child, wait without spinning, classify its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fwcompare.errors import RequestError
+from fwcompare.plugin import Front, front
+from fwcompare.probe import clock
+from fwcompare.record import (
+    EVENTS_FILE,
+    LOG_FILE,
+    SPEC_FILE,
+    RunRecord,
+    now_ms,
+    read_events,
+)
+from fwcompare.spec import RunSpec
+from fwcompare.worker import CORES, LAUNCHED_AT
+
+Listener = Callable[[dict[str, Any]], None]
+
+#: Seconds between two looks at the event file; the parent sleeps in between.
+LOOK_SECONDS = 0.2
+
+#: Seconds that a child has for ending by itself once it was asked to.
+GRACE_SECONDS = 3.0
+
+#: The rooms of the core that travel to another interpreter; none imports Hydra or MLflow.
+WORKER_ROOMS = (
+    "__init__.py",
+    "errors.py",
+    "graph",
+    "spec.py",
+    "record.py",
+    "summary.py",
+    "metrics.py",
+    "probe.py",
+    "data/__init__.py",
+    "data/batches.py",
+    "plugin.py",
+    "worker.py",
+)
+
+#: Variables of the caller's Python that must not reach another interpreter.
+_PYTHON_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Variables that hold any numerical library to ``threads`` threads.
+
+    JAX ignores all but NPROC and the affinity, which the worker sets for itself.
+    """
+    names = (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "NPROC",
+    )
+    return dict.fromkeys(names, str(threads))
+
+
+def worker_cores(threads: int) -> list[int]:
+    """The cores that a worker gets: the last ones of this process's, leaving the first free."""
+    return sorted(os.sched_getaffinity(0))[-threads:]
+
+
+def environment(spec: RunSpec, engine: Front) -> dict[str, str]:
+    """The whole environment of a worker."""
+    own = dict(os.environ)
+    if spec.framework.python:
+        for name in _PYTHON_VARIABLES:
+            own.pop(name, None)
+    cores = ",".join(map(str, worker_cores(spec.device.threads)))
+    return {
+        **own,
+        **thread_environment(spec.device.threads),
+        **engine.environment(spec),
+        CORES: cores,
+        LAUNCHED_AT: repr(clock()),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONHASHSEED": "0",
+    }
+
+
+def worker_command(spec: RunSpec) -> list[str]:
+    """The command that starts the worker, but for its argument."""
+    if spec.framework.python is None:
+        return [sys.executable, "-m", "fwcompare.worker"]
+    return [spec.framework.python, str(_bundle(spec.framework.packages))]
+
+
+def _bundle(packages: tuple[str, ...]) -> Path:
+    """A zip of the worker's rooms and the plugin, for an interpreter that has neither.
+
+    Raises:
+        RequestError: a package of the plugin cannot be found here.
+    """
+    import importlib.util
+
+    core = Path(__file__).parent
+    members: dict[str, Path] = {}
+    for room in WORKER_ROOMS:
+        path = core / room
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            members[f"fwcompare/{file.relative_to(core)}"] = file
+    for package in packages:
+        found = importlib.util.find_spec(package)
+        if found is None or not found.submodule_search_locations:
+            raise RequestError(f"The plugin package '{package}' cannot be found.")
+        root = Path(next(iter(found.submodule_search_locations)))
+        for file in sorted(root.rglob("*.py")):
+            members[f"{package}/{file.relative_to(root)}"] = file
+    target = Path(tempfile.mkdtemp(prefix="fwcompare-")) / "worker.pyz"
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, file in members.items():
+            archive.write(file, name)
+        archive.writestr(
+            "__main__.py",
+            "import os, sys\nfrom fwcompare.worker import main\n"
+            "code = main(sys.argv[1:])\nsys.stdout.flush()\nsys.stderr.flush()\nos._exit(code)\n",
+        )
+    return target
+
+
+def run(spec: RunSpec, folder: Path, listener: Listener | None = None) -> RunRecord:
+    """Run a spec in a fresh process and return its record; every end leaves a record.
+
+    ``folder`` holds the initial weights already. ``listener`` is told of events as they come.
+
+    Raises:
+        KeyboardInterrupt: passed on after the child has been ended and its record written.
+    """
+    engine = front(spec.framework.name)
+    spec.write(folder / SPEC_FILE)
+    started_ms = now_ms()
+    with (folder / LOG_FILE).open("ab") as log:
+        try:
+            child = subprocess.Popen(
+                [*worker_command(spec), str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment(spec, engine),
+                cwd=folder,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RequestError(
+                f"The interpreter {spec.framework.python} cannot be started: {error.strerror}.",
+                "Give framework.python the path of a Python 3.10 or newer.",
+            ) from error
+    code: int | None = None
+    reason = ""
+    try:
+        code = _wait(child, folder / EVENTS_FILE, spec.training.timeout_s, listener)
+        if code is None:
+            reason = f"no end after trainer.timeout_s={spec.training.timeout_s:g} s"
+    except BaseException as error:
+        reason = f"ended by {type(error).__name__}"
+        raise
+    finally:
+        _end(child)
+        record = _settle(spec, folder, started_ms, code, reason)
+    return record
+
+
+def _wait(
+    child: subprocess.Popen[bytes], events: Path, timeout_s: float, listener: Listener | None
+) -> int | None:
+    """The child's exit code, or None if its time is up."""
+    deadline, offset = clock() + timeout_s, 0
+    while True:
+        code: int | None = None
+        with suppress(subprocess.TimeoutExpired):
+            # Without a listener nothing needs looking at before the end.
+            pause = LOOK_SECONDS if listener else timeout_s
+            code = child.wait(timeout=min(pause, max(deadline - clock(), 0.001)))
+        if listener:
+            for event, offset in read_events(events, offset):  # noqa: B007
+                listener(event)
+        if code is not None or clock() >= deadline:
+            return code
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End the child's whole process group, gently first."""
+    if child.poll() is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)  # what it may have started
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE_SECONDS)
+            break
+    child.wait()
+
+
+def _settle(
+    spec: RunSpec, folder: Path, started_ms: int, code: int | None, reason: str
+) -> RunRecord:
+    """The worker's own record or, where it left none, one made from what is there."""
+    record = RunRecord.read(folder)
+    if record is not None:
+        return record
+    status = "timeout" if code is None and reason.startswith("no end") else "killed"
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        status = "killed"
+        reason = f"the worker was ended by {name}"
+        if name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"):
+            status = "failed"
+    elif code is not None:
+        status, reason = "failed", f"the worker ended with exit code {code} and no record"
+    tail = log_tail(folder)
+    if code is not None and tail:
+        reason = f"{reason}: {tail[-1]}"
+    record = _from_events(spec, folder, started_ms, status, reason)
+    record.write(folder)
+    return record
+
+
+def _from_events(
+    spec: RunSpec, folder: Path, started_ms: int, status: str, reason: str
+) -> RunRecord:
+    """A record of a run that could not write its own, with all its events tell."""
+    record = RunRecord(
+        run=spec.run,
+        status=status,
+        reason=reason,
+        started_ms=started_ms,
+        ended_ms=now_ms(),
+        versions=spec.versions,
+    )
+    metrics: dict[str, float] = {}
+    for event, _ in read_events(folder / EVENTS_FILE):
+        if event["event"] == "epoch":
+            record.history.append({"epoch": event["epoch"], **event["metrics"]})
+            metrics |= event["metrics"]
+        elif event["event"] == "blocks":
+            record.blocks.extend((event["epoch"], *block) for block in event["blocks"])
+        elif event["event"] == "phase":
+            phase = record.phases.setdefault(event["name"], {"seconds": 0.0, "peak_rss_bytes": 0})
+            phase["seconds"] += event["seconds"]
+            phase["peak_rss_bytes"] = event["peak_rss_bytes"]
+    return replace(record, metrics=metrics)
+
+
+def log_tail(folder: Path, lines: int = 20, most_bytes: int = 20_000) -> list[str]:
+    """The last lines of a run's log that say something."""
+    try:
+        with (folder / LOG_FILE).open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(file.tell() - most_bytes, 0))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+
+
+class WarmWorker:
+    """A child that runs many specs, one after another: for proofs and tests, never for timing.
+
+    All its specs must need the same environment.
+    """
+
+    def __init__(self, spec: RunSpec) -> None:
+        self.environment = self.variables(spec)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
+        self._child = subprocess.Popen(
+            [*worker_command(spec), "--serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={k: v for k, v in environment(spec, front(spec.framework.name)).items()
+                 if k != LAUNCHED_AT},
+            text=True,
+            start_new_session=True,
+        )
+
+    @staticmethod
+    def variables(spec: RunSpec) -> Mapping[str, str]:
+        """What must be the same for two specs to share a worker."""
+        engine = front(spec.framework.name)
+        own = {**engine.environment(spec), "python": spec.framework.python or ""}
+        return own | thread_environment(spec.device.threads)
+
+    def run(self, spec: RunSpec, folder: Path) -> RunRecord:
+        """Run one spec. Raises ``RunError`` if the worker is gone."""
+        import json
+
+        from fwcompare.errors import RunError
+
+        spec.write(folder / SPEC_FILE)
+        assert self._child.stdin and self._child.stdout
+        try:
+            self._child.stdin.write(json.dumps({"folder": str(folder)}) + "\n")
+            self._child.stdin.flush()
+            reply = self._child.stdout.readline()
+        except BrokenPipeError:
+            reply = ""
+        record = RunRecord.read(folder)
+        if not reply or record is None:
+            self._log.seek(0)
+            tail = self._log.read().decode("utf-8", "replace").strip().splitlines()[-20:]
+            raise RunError("A warm worker ended in mid-run.", "\n".join(tail))
+        return record
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._child.stdin:
+            with suppress(BrokenPipeError):
+                self._child.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(GRACE_SECONDS)
+        _end(self._child)
+        if self._child.stdout:
+            self._child.stdout.close()
+        self._log.close()
+
+    def __enter__(self) -> WarmWorker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

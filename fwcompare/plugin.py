@@ -1,0 +1,168 @@
+"""The ``Trainer`` protocol, and finding a plugin by entry point.
+
+A plugin has two sides. Its front is import-free, so the parent may load it to learn an engine's
+environment and limits. Its trainer imports the framework and is loaded in the worker alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from fwcompare.data.batches import Arrays, Feed
+from fwcompare.errors import RequestError, unknown
+from fwcompare.graph import Graph, Weights
+from fwcompare.probe import Probe
+from fwcompare.spec import RunSpec
+
+#: Entry-point group of trainers: engine name to a ``Front``.
+TRAINERS = "fwcompare.trainers"
+#: Entry-point group of config packages that plugins add to Hydra's search path.
+CONFIGS = "fwcompare.configs"
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a trainer is built from."""
+
+    spec: RunSpec
+    graph: Graph
+    #: Canonical initial weights, in the run's floating-point type.
+    initial_weights: Weights
+    #: The training split.
+    train: Arrays
+    feed: Feed
+
+    @cached_property
+    def learning_rates(self) -> np.ndarray:
+        """The learning rate of every step, float64, shape (feed.total_steps,)."""
+        factors = self.spec.scheduler.factors(self.feed.total_steps, self.feed.steps_per_epoch)
+        return self.spec.optimizer.lr * factors
+
+    @property
+    def constant_learning_rate(self) -> bool:
+        return self.spec.scheduler.name == "constant"
+
+
+class Trainer(Protocol):
+    """One engine. Built from a ``Job``; lives in the worker; is never told the time.
+
+    Inputs and outputs of every method are NumPy arrays, channels last, in canonical layout.
+    """
+
+    def __init__(self, job: Job) -> None:
+        """Build model and optimizer, and import ``job.initial_weights``."""
+
+    def fit(self, feed: Feed, probe: Probe) -> None:
+        """Train over ``feed`` in the framework's own loop, telling ``probe`` of every step."""
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Outputs (n, outputs) of the model in evaluation mode for one batch."""
+
+    def synchronize(self) -> None:
+        """Return when all work given to the device is done."""
+
+    def weights(self) -> Weights:
+        """The present weights, by canonical name and in canonical layout."""
+
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
+        """Loss of one batch in training mode and its gradient for every trainable tensor.
+
+        Neither weights nor statistics change; decay and clipping are not applied.
+        """
+
+    def slots(self) -> dict[str, Weights]:
+        """The optimizer's state by slot (``momentum``, ``first_moment``, ``second_moment``,
+        ``accumulator``), each by canonical name and in canonical layout."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the engine resolved by itself: device, execution, compilations; JSON-able."""
+
+    def peak_device_bytes(self) -> int | None:
+        """Peak memory of an accelerator; None on a CPU."""
+
+
+@runtime_checkable
+class Front(Protocol):
+    """The import-free side of an engine, safe to load in the parent."""
+
+    #: Engine name: ``framework=<name>``, the tag in MLflow, the row in tables.
+    name: str
+    #: ``module:Class`` of the trainer.
+    trainer: str
+    #: Import packages of the plugin, and of plugins it builds on, that the trainer needs.
+    packages: tuple[str, ...]
+    #: Distributions of the framework whose versions are recorded, the main one first.
+    requirements: tuple[str, ...]
+    #: Colour of the engine in every figure, as ``#rrggbb``.
+    colour: str
+
+    def environment(self, spec: RunSpec) -> Mapping[str, str]:
+        """Environment variables that must be set before the framework is imported."""
+
+    def supports(self, spec: RunSpec) -> str | None:
+        """Why this engine cannot do this cell, in a sentence; None if it can."""
+
+
+def installed() -> dict[str, importlib.metadata.EntryPoint]:
+    """Entry points of every installed engine, by name; nothing is imported."""
+    return {point.name: point for point in importlib.metadata.entry_points(group=TRAINERS)}
+
+
+def front(name: str) -> Front:
+    """The front of an engine.
+
+    Raises:
+        RequestError: no installed plugin has this engine, or the plugin is broken.
+    """
+    points = installed()
+    if name not in points:
+        raise unknown("framework", name, points)
+    try:
+        loaded = points[name].load()
+    except Exception as error:
+        raise RequestError(
+            f"The plugin for '{name}' cannot be loaded: {error!r}.",
+            f"Install it again: pip install --force-reinstall {distribution(name)}",
+        ) from error
+    if not isinstance(loaded, Front):
+        raise RequestError(
+            f"The entry point of '{name}' is not an engine front.",
+            "See the page on adding a framework: docs/how-to/add-a-framework.md",
+        )
+    return loaded
+
+
+def distribution(name: str) -> str:
+    """The distribution that provides an installed engine."""
+    found = installed()[name].dist
+    return found.name if found else name
+
+
+def versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Installed versions of distributions, without importing them; absent ones are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def missing(engine: Front) -> list[str]:
+    """Distributions that the engine needs and that are not installed here."""
+    return [name for name in engine.requirements if not versions((name,))]
+
+
+def load_trainer(path: str) -> type[Trainer]:
+    """Import ``module:Class``; this is where a framework is imported, in the worker."""
+    module, _, name = path.partition(":")
+    loaded: type[Trainer] = getattr(importlib.import_module(module), name)
+    return loaded

@@ -1,0 +1,237 @@
+"""The only clock, and the memory reading of each phase.
+
+Every framework is timed by this code: the device is synchronised, then the clock is read. Training
+is timed over blocks of steps that last at least ``block_seconds``, so that neither the reading nor
+the synchronisation weighs on a step.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fwcompare.errors import DivergedError
+from fwcompare.record import EventFile
+
+#: Monotonic seconds; on Linux the same clock in parent and child.
+clock = time.perf_counter
+
+#: CPU seconds of all threads of this process.
+cpu_clock = time.process_time
+
+
+class Memory:
+    """Peak resident memory of this process, resettable, from Linux's /proc.
+
+    ``ru_maxrss`` is of no use here: a child starts with its parent's peak.
+    """
+
+    _status = Path("/proc/self/status")
+    _clear = Path("/proc/self/clear_refs")
+
+    def __init__(self) -> None:
+        self.resettable = os.access(self._clear, os.W_OK)
+
+    def reset(self) -> None:
+        """Start a new peak at the present size, where the system allows it."""
+        if self.resettable:
+            try:
+                self._clear.write_text("5")
+            except OSError:
+                self.resettable = False
+
+    def peak_bytes(self) -> int:
+        """The peak since the last reset; 0 where the system does not tell."""
+        try:
+            for line in self._status.read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        except OSError:
+            pass
+        return 0
+
+
+@dataclass
+class Phase:
+    """Seconds spent in a phase, and the highest resident memory seen there."""
+
+    seconds: float = 0.0
+    peak_rss_bytes: int = 0
+
+
+@dataclass
+class Observed:
+    """Raw samples of one run, as the probe collected them."""
+
+    phases: dict[str, Phase] = field(default_factory=dict)
+    blocks: list[tuple[int, int, float]] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    step_losses: list[float] = field(default_factory=list)
+    first_step_s: float | None = None
+    train_seconds: float = 0.0
+    train_cpu_seconds: float = 0.0
+
+
+class ProbeMisuse(RuntimeError):
+    """A plugin called the probe out of turn: a defect of the plugin."""
+
+
+class Probe:
+    """Handed to a trainer's ``fit``, which calls, for each epoch,
+
+    ``epoch_begin(epoch)``, then ``step()`` after every step, then ``epoch_end(losses)``.
+
+    Nothing else is timed by a plugin. ``losses`` is called after the clock has stopped and returns
+    the loss of each step, or one number: the epoch's sample-weighted mean.
+    """
+
+    def __init__(
+        self,
+        events: EventFile,
+        batch_sizes: Callable[[int], Sequence[int]],
+        block_seconds: float = 0.02,
+        evaluate: Callable[[], dict[str, float]] | None = None,
+        keep_step_losses: bool = False,
+    ) -> None:
+        self.observed = Observed()
+        self.keep_step_losses = keep_step_losses
+        self._events = events
+        self._batch_sizes = batch_sizes
+        self._block_seconds = block_seconds
+        self._evaluate = evaluate or dict
+        self._memory = Memory()
+        self._synchronize: Callable[[], None] = lambda: None
+        self._epoch: int | None = None
+        self._steps = 0
+        self._block_ends_at = 1
+        self._block_began_at = 0
+        self._block_began = 0.0
+        self._epoch_blocks: list[tuple[int, float]] = []
+        self._cpu_began = 0.0
+        self._epoch_seconds = 0.0
+
+    def synchronize_with(self, synchronize: Callable[[], None]) -> None:
+        """Take the trainer's way of waiting for its device."""
+        self._synchronize = synchronize
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase and read its peak memory; phases of one name add up."""
+        self._memory.reset()
+        began = clock()
+        try:
+            yield
+            self._synchronize()
+        finally:
+            self._add_phase(name, clock() - began)
+
+    def _add_phase(self, name: str, seconds: float) -> None:
+        phase = self.observed.phases.setdefault(name, Phase())
+        phase.seconds += seconds
+        phase.peak_rss_bytes = max(phase.peak_rss_bytes, self._memory.peak_bytes())
+        self._events.write(
+            "phase", name=name, seconds=seconds, peak_rss_bytes=phase.peak_rss_bytes
+        )
+
+    def epoch_begin(self, epoch: int) -> None:
+        """Start the clock of an epoch, before its first batch is fetched."""
+        if self._epoch is not None:
+            raise ProbeMisuse(f"epoch {epoch} began before epoch {self._epoch} ended")
+        self._epoch = epoch
+        self._epoch_blocks = []
+        self._epoch_seconds = 0.0
+        self._steps = self._block_began_at = 0
+        first_ever = self.observed.first_step_s is None
+        self._block_ends_at = 1 if first_ever else self._block_length()
+        self._memory.reset()
+        self._synchronize()
+        self._cpu_began = cpu_clock()
+        self._block_began = clock()
+
+    def step(self) -> None:
+        """Count one step; at the end of a block, synchronise and read the clock."""
+        self._steps += 1
+        if self._steps >= self._block_ends_at:
+            self._close_block()
+
+    def _close_block(self) -> None:
+        if self._epoch is None:
+            raise ProbeMisuse("a step outside an epoch")
+        self._synchronize()
+        now = clock()
+        seconds, steps = now - self._block_began, self._steps - self._block_began_at
+        self._epoch_seconds += seconds
+        if self.observed.first_step_s is None:
+            self.observed.first_step_s = seconds
+            length = 1
+        else:
+            self._epoch_blocks.append((steps, seconds))
+            length = self._block_length()
+        self._block_began_at = self._steps
+        self._block_ends_at = self._steps + length
+        self._block_began = clock()
+
+    def _block_length(self) -> int:
+        """Steps that last at least a block, by the newest measurement."""
+        if self._epoch_blocks:
+            steps, seconds = self._epoch_blocks[-1]
+        elif self.observed.blocks:
+            _, steps, seconds = self.observed.blocks[-1]
+        else:
+            return 1
+        return max(math.ceil(1.1 * self._block_seconds * steps / max(seconds, 1e-9)), 1)
+
+    def epoch_end(self, losses: Callable[[], np.ndarray]) -> None:
+        """Stop the clock, then record the epoch's loss, its blocks and its evaluation.
+
+        Raises:
+            DivergedError: the training loss is not finite.
+            ProbeMisuse: the number of steps is not that of the feed.
+        """
+        epoch = self._epoch
+        if epoch is None:
+            raise ProbeMisuse("an epoch ended that had not begun")
+        if self._steps > self._block_began_at:
+            self._close_block()
+        self.observed.train_cpu_seconds += cpu_clock() - self._cpu_began
+        self.observed.train_seconds += self._epoch_seconds
+        self._add_phase("train", self._epoch_seconds)
+        sizes = np.asarray(self._batch_sizes(epoch))
+        if self._steps != len(sizes):
+            raise ProbeMisuse(f"epoch {epoch} took {self._steps} steps of {len(sizes)}")
+        self._epoch = None
+        self.observed.blocks.extend((epoch, *block) for block in self._epoch_blocks)
+        self._events.write("blocks", epoch=epoch, blocks=self._epoch_blocks)
+
+        by_step = np.atleast_1d(np.asarray(losses(), dtype=np.float64))
+        per_step = len(by_step) == len(sizes)
+        train_loss = float(by_step @ sizes / sizes.sum()) if per_step else float(by_step[0])
+        if self.keep_step_losses and per_step:
+            self.observed.step_losses.extend(by_step.tolist())
+        metrics = {"train/loss": train_loss, "time/wall_s": self.observed.train_seconds}
+        if not math.isfinite(train_loss):
+            self._finish_epoch(epoch, metrics)
+            raise DivergedError(
+                f"The training loss became {train_loss} in epoch {epoch}.",
+                "Lower optimizer.lr, or set optimizer.clip_norm.",
+            )
+        metrics |= self._evaluate()
+        self._finish_epoch(epoch, metrics)
+
+    def _finish_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        self.observed.history.append({"epoch": epoch, **metrics})
+        self._events.write("epoch", epoch=epoch, metrics=metrics)
+
+    @property
+    def cores_used(self) -> float | None:
+        """CPU seconds a second of training; None where nothing was trained."""
+        if not self.observed.train_seconds:
+            return None
+        return self.observed.train_cpu_seconds / self.observed.train_seconds

@@ -1,0 +1,135 @@
+"""What was observed: events as a run goes, and the ``RunRecord`` at its end, both as files.
+
+The run folder is the source of truth; MLflow is a view of it that can be rebuilt.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TextIO
+
+SCHEMA_VERSION = 1
+
+#: How a run can end.
+STATUSES = ("ok", "failed", "unsupported", "out_of_memory", "timeout", "diverged", "killed")
+
+SPEC_FILE = "spec.json"
+EVENTS_FILE = "events.jsonl"
+RECORD_FILE = "record.json"
+LOG_FILE = "worker.log"
+INITIAL_WEIGHTS = "weights/initial.safetensors"
+FINAL_WEIGHTS = "weights/final.safetensors"
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch: a date for people and MLflow, never a duration."""
+    return time.time_ns() // 1_000_000
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write so that a crash leaves the old file or the new one, never half of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+class EventFile:
+    """Appends events as JSON lines; each line is flushed, so that a crash costs at most one."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: TextIO = path.open("a", encoding="utf-8")
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one event with the time of day."""
+        line = json.dumps({"event": event, "time_ms": now_ms(), **values})
+        self._file.write(line + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_events(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each whole event from byte ``offset`` on, with the offset behind it.
+
+    A last line that is torn or still being written is left for the next call.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                yield event, offset
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run as it was observed.
+
+    ``metrics`` holds the final metrics by their contract names; ``history`` one mapping an epoch;
+    ``blocks`` the raw timing samples (epoch, steps, seconds) of synchronised spans of training.
+    """
+
+    run: str
+    status: str
+    #: One line that says why a run is not ok; empty for a good one.
+    reason: str
+    started_ms: int
+    ended_ms: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    blocks: list[tuple[int, int, float]] = field(default_factory=list)
+    #: Seconds and peak bytes by phase.
+    phases: dict[str, dict[str, float]] = field(default_factory=dict)
+    #: SHA-256 of data, initial weights, final weights, and sample ids of each epoch.
+    digests: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    #: What the engine resolved by itself: device, execution, compilations.
+    facts: dict[str, Any] = field(default_factory=dict)
+    #: Remarks on trust, such as "used 1.9 cores at 1 thread".
+    warnings: list[str] = field(default_factory=list)
+    #: Other raw samples, such as the latency of each prediction.
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / RECORD_FILE, asdict(self))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunRecord:
+        """Rebuild a record. Raises ``ValueError`` if the data are none."""
+        known = {f.name for f in fields(cls)}
+        if data.get("schema_version") != SCHEMA_VERSION or set(data) - known:
+            raise ValueError("not a run record of this release")
+        record = cls(**data)
+        if record.status not in STATUSES:
+            raise ValueError(f"unknown status {record.status!r}")
+        return record
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord | None:
+        """The record in a run folder, or None where there is none that can be read."""
+        try:
+            data = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+            return cls.from_json(data)
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None

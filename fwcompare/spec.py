@@ -1,0 +1,451 @@
+"""What was asked: a frozen, JSON-able ``RunSpec`` that says everything about one run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fwcompare.errors import RequestError, choices, unknown
+from fwcompare.graph import Graph
+from fwcompare.graph.weights import DISTRIBUTIONS, SCHEMES
+
+SCHEMA_VERSION = 1
+
+DEVICES = ("cpu", "cuda")
+PRECISIONS = ("float32", "float64")
+EXECUTIONS = ("native", "eager", "compiled")
+SEMANTICS = ("aligned", "native")
+DECAYS = ("none", "l2", "decoupled")
+DECAY_SCOPES = ("all", "kernels")
+
+
+def _require(holds: bool, option: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise RequestError(f"{option} must be {wanted}, got {value!r}.")
+
+
+def _one_of(option: str, value: object, options: tuple[str, ...]) -> None:
+    if value not in options:
+        error = unknown(option, value, options)
+        raise RequestError(error.message, error.hint)
+
+
+def _finite(option: str, value: float, least: float, *, strict: bool = False) -> None:
+    bound = f"{'more than' if strict else 'at least'} {least:g}"
+    holds = math.isfinite(value) and (value > least if strict else value >= least)
+    _require(holds, option, value, f"a finite number, {bound}")
+
+
+@dataclass(frozen=True)
+class Framework:
+    """The engine, and where its trainer is found."""
+
+    name: str
+    #: ``module:Class`` of the trainer, imported in the worker alone.
+    trainer: str = ""
+    #: Import packages of the plugin that travel to a foreign interpreter.
+    packages: tuple[str, ...] = ()
+    #: Interpreter that runs the worker; None means the one that runs the command line.
+    python: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as data: every layer with every option, and the sample's shape."""
+
+    name: str
+    params: dict[str, Any]
+    input_shape: tuple[int, ...]
+    layers: tuple[dict[str, Any], ...]
+    digest: str
+
+    @property
+    def graph(self) -> Graph:
+        return Graph.from_layers(self.input_shape, self.layers)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the output means, the loss, and the metric that users quote."""
+
+    name: str
+    loss: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Arrays on disk, ready for the worker, and where they come from."""
+
+    name: str
+    params: dict[str, Any]
+    #: Folder of ``.npy`` arrays and ``meta.json``, written by the parent.
+    folder: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Options that every optimizer has. ``weight_decay`` acts as ``decay`` says.
+
+    ``l2`` adds ``weight_decay * p`` to the gradient of p (the penalty weight_decay/2 * |p|**2);
+    ``decoupled`` takes ``lr * weight_decay * p`` from p (Loshchilov and Hutter, 2019). Clipping is
+    by the global norm: gradients times ``min(1, clip_norm / norm)``, before L2 decay is added.
+    """
+
+    name: str
+    lr: float
+    decay: str
+    weight_decay: float
+    decay_scope: str
+    clip_norm: float | None
+
+    def __post_init__(self) -> None:
+        _finite("optimizer.lr", self.lr, 0, strict=True)
+        _finite("optimizer.weight_decay", self.weight_decay, 0)
+        _one_of("optimizer.decay", self.decay, DECAYS)
+        _one_of("optimizer.decay_scope", self.decay_scope, DECAY_SCOPES)
+        if self.clip_norm is not None:
+            _finite("optimizer.clip_norm", self.clip_norm, 0, strict=True)
+        if self.weight_decay and self.decay == "none":
+            raise RequestError(
+                f"optimizer.weight_decay={self.weight_decay:g} has no effect with decay=none.",
+                "Say which one: optimizer.decay=l2 or optimizer.decay=decoupled.",
+            )
+
+    def decays(self, role: str) -> bool:
+        """Whether a parameter of this role is decayed at all."""
+        if self.decay == "none" or not self.weight_decay:
+            return False
+        return self.decay_scope == "all" or role == "kernel"
+
+
+@dataclass(frozen=True)
+class Sgd(Optimizer):
+    """``p -= lr * g``"""
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """``b = momentum * b + g; p -= lr * b``; with nesterov ``p -= lr * (g + momentum * b)``."""
+
+    momentum: float
+    nesterov: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015): epsilon is added to the bias-corrected root."""
+
+    beta1: float
+    beta2: float
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.beta1 < 1, "optimizer.beta1", self.beta1, "in [0, 1)")
+        _require(0 <= self.beta2 < 1, "optimizer.beta2", self.beta2, "in [0, 1)")
+        _finite("optimizer.epsilon", self.epsilon, 0, strict=True)
+
+
+@dataclass(frozen=True)
+class RmsProp(Optimizer):
+    """``v = rho * v + (1 - rho) * g**2; p -= lr * g / (sqrt(v) + epsilon)``"""
+
+    rho: float
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.rho < 1, "optimizer.rho", self.rho, "in [0, 1)")
+        _finite("optimizer.epsilon", self.epsilon, 0, strict=True)
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """``a += g**2; p -= lr * g / (sqrt(a) + epsilon)``, a starting at ``initial_accumulator``."""
+
+    initial_accumulator: float
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _finite("optimizer.initial_accumulator", self.initial_accumulator, 0)
+        _finite("optimizer.epsilon", self.epsilon, 0, strict=True)
+
+
+#: Optimizer names to their options. momentum and nesterov are one rule; so are adam and adamw.
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": Sgd,
+    "momentum": Momentum,
+    "nesterov": Momentum,
+    "adam": Adam,
+    "adamw": Adam,
+    "rmsprop": RmsProp,
+    "adagrad": Adagrad,
+}
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """The learning rate as a factor of ``optimizer.lr``, by step.
+
+    ``step``: times ``gamma`` after every ``step_epochs`` epochs. ``cosine``: down to
+    ``final_factor`` at the last step. ``warmup_cosine``: a linear rise over ``warmup_epochs``
+    (the first step has a factor above zero), then the cosine.
+    """
+
+    name: str
+    step_epochs: float = 1.0
+    gamma: float = 1.0
+    warmup_epochs: float = 0.0
+    final_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        _one_of("scheduler", self.name, ("constant", "step", "cosine", "warmup_cosine"))
+        _finite("scheduler.step_epochs", self.step_epochs, 0, strict=True)
+        _finite("scheduler.gamma", self.gamma, 0)
+        _finite("scheduler.warmup_epochs", self.warmup_epochs, 0)
+        _finite("scheduler.final_factor", self.final_factor, 0)
+
+    def factors(self, total_steps: int, steps_per_epoch: int) -> np.ndarray:
+        """The factor of each step, float64, shape (total_steps,)."""
+        steps = np.arange(total_steps, dtype=np.float64)
+        if self.name == "step":
+            span = max(round(self.step_epochs * steps_per_epoch), 1)
+            return self.gamma ** (steps // span)
+        if self.name == "constant":
+            return np.ones(total_steps)
+        warmup = 0
+        if self.name == "warmup_cosine":
+            warmup = min(round(self.warmup_epochs * steps_per_epoch), total_steps)
+        progress = np.clip((steps - warmup) / max(total_steps - warmup, 1), 0, 1)
+        cosine = self.final_factor + (1 - self.final_factor) * 0.5 * (1 + np.cos(np.pi * progress))
+        return np.where(steps < warmup, (steps + 1) / max(warmup, 1), cosine)
+
+
+@dataclass(frozen=True)
+class Device:
+    """``threads`` cores are given to the worker, and no more."""
+
+    name: str
+    threads: int
+
+    def __post_init__(self) -> None:
+        _one_of("device", self.name, DEVICES)
+        _require(self.threads >= 1, "device.threads", self.threads, "at least 1")
+
+
+@dataclass(frozen=True)
+class Init:
+    """Where the initial weights come from: a scheme, or ``source``, a file or another run."""
+
+    name: str
+    distribution: str
+    gain: float
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("init", self.name, SCHEMES)
+        _one_of("init.distribution", self.distribution, DISTRIBUTIONS)
+        _finite("init.gain", self.gain, 0, strict=True)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and in what portions. ``max_steps`` ends training early; None means never."""
+
+    epochs: int
+    batch_size: int
+    max_steps: int | None
+    drop_last: bool
+    timeout_s: float
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, "trainer.epochs", self.epochs, "at least 0")
+        _require(self.batch_size >= 1, "trainer.batch_size", self.batch_size, "at least 1")
+        if self.max_steps is not None:
+            _require(self.max_steps >= 0, "trainer.max_steps", self.max_steps, "at least 0")
+        _finite("trainer.timeout_s", self.timeout_s, 0, strict=True)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How the clock is read. A block is the shortest span of steps that is timed.
+
+    ``step_losses`` asks for the loss of every step; an engine whose own loop reports running means
+    then pays for a reset at each step, so it is for proofs and not for timing.
+    """
+
+    block_ms: float
+    predict_s: float
+    predict_calls: int
+    step_losses: bool = False
+
+    def __post_init__(self) -> None:
+        _finite("measure.block_ms", self.block_ms, 0)
+        _finite("measure.predict_s", self.predict_s, 0)
+        _require(self.predict_calls >= 0, "measure.predict_calls", self.predict_calls, "at least 0")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run, whole: what the worker needs and nothing of where it is tracked."""
+
+    run: str
+    framework: Framework
+    model: Model
+    task: Task
+    dataset: Dataset
+    optimizer: Optimizer
+    scheduler: Scheduler
+    device: Device
+    precision: str
+    execution: str
+    semantics: str
+    init: Init
+    training: Training
+    measure: Measure
+    seed: int
+    sweep: str | None = None
+    attempt: int = 1
+    #: Versions of the core, the plugin and what the plugin requires, as the parent sees them.
+    versions: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("execution", self.execution, EXECUTIONS)
+        _one_of("semantics", self.semantics, SEMANTICS)
+        _require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2**63 - 1")
+
+    @property
+    def aligned(self) -> bool:
+        return self.semantics == "aligned"
+
+    @cached_property
+    def group(self) -> str:
+        """Key of the mathematics: runs of one group may be compared."""
+        return _key(
+            self.model.digest,
+            self.task,
+            self.dataset.name,
+            self.dataset.params,
+            self.optimizer,
+            self.scheduler,
+            [
+                self.training.epochs,
+                self.training.batch_size,
+                self.training.max_steps,
+                self.training.drop_last,
+            ],
+            self.init,
+            self.semantics,
+        )
+
+    @cached_property
+    def arm(self) -> str:
+        """Key of what is compared inside a group, paired by seed."""
+        return _key(
+            self.framework.name, self.execution, self.precision, self.device, self.framework.python
+        )
+
+    @cached_property
+    def cell(self) -> str:
+        """Key of what may be skipped when done."""
+        return _key(self.group, self.arm, self.seed, self.dataset.digest, self.versions)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
+        """Rebuild a spec from ``to_json``.
+
+        Raises:
+            RequestError: the data are not a spec of this schema version.
+        """
+        if data.get("schema_version") != SCHEMA_VERSION:
+            raise RequestError(
+                f"This spec has schema version {data.get('schema_version')!r}, "
+                f"this release reads {SCHEMA_VERSION}."
+            )
+        try:
+            return _decode(cls, data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RequestError(f"This is not a run's spec: {error!r}.") from error
+
+    def write(self, path: Path) -> None:
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> RunSpec:
+        """Raises ``RequestError`` if the file is missing or not a spec."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RequestError(f"The spec {path} cannot be read: {error}.") from error
+        if not isinstance(data, dict):
+            raise RequestError(f"{path} is not a run's spec.")
+        return cls.from_json(data)
+
+    def but(self, **changes: Any) -> RunSpec:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+def optimizer_class(name: str) -> type[Optimizer]:
+    """The options that the optimizer of this name takes. Raises ``RequestError`` if unknown."""
+    if name not in OPTIMIZERS:
+        raise unknown("optimizer", name, OPTIMIZERS)
+    return OPTIMIZERS[name]
+
+
+def _key(*parts: Any) -> str:
+    """Sixteen hexadecimal digits of SHA-256 over the canonical JSON of the parts."""
+    plain = [asdict(part) if is_dataclass(part) else part for part in parts]  # type: ignore[call-overload]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+T = TypeVar("T")
+
+
+def _decode(hint: Any, value: Any) -> Any:
+    """Plain JSON into dataclasses and tuples, as the type hints say."""
+    if hint is Optimizer:
+        return _decode_fields(optimizer_class(value["name"]), value)
+    if is_dataclass(hint):
+        return _decode_fields(typing.cast(type, hint), value)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        inner = next(a for a in arguments if a is not type(None))
+        return _decode(inner, value)
+    if origin is tuple:
+        return tuple(_decode(arguments[0], item) for item in value)
+    return value
+
+
+def _decode_fields(cls: type[T], value: Mapping[str, Any]) -> T:
+    hints = typing.get_type_hints(cls)
+    declared = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    if extra := set(value) - declared:
+        raise ValueError(f"unknown fields {choices(extra)}")
+    return cls(**{name: _decode(hints[name], value[name]) for name in value})

@@ -1,0 +1,153 @@
+"""The conformance suite that every plugin runs, and what its tests are built from."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fwcompare.data.batches import DataFolder
+from fwcompare.data.prepare import Split, write_folder
+from fwcompare.graph import Graph, draw
+from fwcompare.graph.weights import save
+from fwcompare.launch import WarmWorker
+from fwcompare.plugin import front
+from fwcompare.record import INITIAL_WEIGHTS, RunRecord
+from fwcompare.spec import (
+    Dataset,
+    Device,
+    Framework,
+    Init,
+    Measure,
+    Model,
+    Optimizer,
+    RunSpec,
+    Scheduler,
+    Task,
+    Training,
+    optimizer_class,
+)
+
+_numbers = itertools.count()
+
+#: Options of each optimizer as the shipped configuration has them.
+OPTIMIZER_OPTIONS: dict[str, dict[str, Any]] = {
+    "sgd": {"lr": 0.05},
+    "momentum": {"lr": 0.05, "momentum": 0.9, "nesterov": False},
+    "nesterov": {"lr": 0.05, "momentum": 0.9, "nesterov": True},
+    "adam": {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
+    "adamw": {
+        "lr": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8,
+        "decay": "decoupled", "weight_decay": 0.01,
+    },
+    "rmsprop": {"lr": 0.001, "rho": 0.99, "epsilon": 1e-8},
+    "adagrad": {"lr": 0.01, "initial_accumulator": 0.0, "epsilon": 1e-10},
+}  # fmt: skip
+
+
+def optimizer(name: str, **options: Any) -> Optimizer:
+    """An optimizer with the shipped options, but for those given."""
+    base = {"decay": "none", "weight_decay": 0.0, "decay_scope": "all", "clip_norm": None}
+    return optimizer_class(name)(**{"name": name, **base, **OPTIMIZER_OPTIONS[name], **options})
+
+
+def small_data(
+    folder: Path,
+    input_shape: Sequence[int],
+    outputs: int,
+    samples: int = 64,
+    task: str = "classification",
+) -> DataFolder:
+    """A prepared dataset of random numbers: ``samples`` to train on, 16 to validate, 16 to test."""
+    random = np.random.default_rng(7)
+    splits = {}
+    for name, size in (("train", samples), ("val", 16), ("test", 16)):
+        inputs = random.normal(size=(size, *input_shape))
+        if task == "classification":
+            targets = random.integers(0, outputs, size).astype(np.int32)
+        else:
+            targets = random.normal(size=(size, outputs))
+        splits[name] = Split(inputs, targets)
+    return write_folder(folder, splits, {"outputs": outputs})
+
+
+def make_run(
+    root: Path,
+    engine: str,
+    layers: Sequence[Mapping[str, Any]],
+    data: DataFolder,
+    *,
+    optimizer: Optimizer,
+    scheduler: Scheduler = Scheduler("constant"),  # noqa: B008 - frozen
+    precision: str = "float64",
+    execution: str = "native",
+    semantics: str = "aligned",
+    task: str = "classification",
+    seed: int = 1,
+    training: Mapping[str, Any] | None = None,
+    step_losses: bool = True,
+    threads: int = 1,
+) -> tuple[RunSpec, Path]:
+    """A spec and its run folder, weights drawn and everything in place for a worker."""
+    engine_front = front(engine)
+    graph = Graph.from_layers(data.input_shape, layers)
+    defaults = {
+        "epochs": 1, "batch_size": 16, "max_steps": None, "drop_last": True, "timeout_s": 300.0,
+    }  # fmt: skip
+    folder = root / f"{engine}-{next(_numbers)}"
+    folder.mkdir(parents=True)
+    loss, metric = {
+        "classification": ("cross_entropy", "accuracy"),
+        "regression": ("mse", "mae"),
+    }[task]
+    spec = RunSpec(
+        run=folder.name,
+        framework=Framework(engine, engine_front.trainer, tuple(engine_front.packages)),
+        model=Model(
+            "test", {}, graph.input_shape, tuple(graph.to_layers()), graph.digest
+        ),
+        task=Task(task, loss, metric),
+        dataset=Dataset("random", {}, str(data.path), data.meta["digest"]),
+        optimizer=optimizer,
+        scheduler=scheduler,
+        device=Device("cpu", threads),
+        precision=precision,
+        execution=execution,
+        semantics=semantics,
+        init=Init("glorot", "uniform", 1.0),
+        training=Training(**{**defaults, **(training or {})}),
+        measure=Measure(20.0, 0.0, 0, step_losses),
+        seed=seed,
+    )
+    initial = draw(graph, "glorot", "uniform", 1.0, seed)
+    dtype = np.dtype(precision)
+    save({n: a.astype(dtype) for n, a in initial.items()}, folder / INITIAL_WEIGHTS)
+    return spec, folder
+
+
+class WarmPool:
+    """Warm workers by the environment that their engines need; close it when done."""
+
+    def __init__(self) -> None:
+        self._workers: dict[tuple[tuple[str, str], ...], WarmWorker] = {}
+
+    def run(self, spec: RunSpec, folder: Path) -> RunRecord:
+        """Run a spec in a warm worker that fits it, starting one if there is none."""
+        key = tuple(sorted(WarmWorker.variables(spec).items()))
+        if key not in self._workers:
+            self._workers[key] = WarmWorker(spec)
+        return self._workers[key].run(spec, folder)
+
+    def close(self) -> None:
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+    def __enter__(self) -> WarmPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,366 @@
+"""In the child: a spec comes in, one framework is imported, events and a record come out.
+
+Run as ``python -m fwcompare.worker RUN_FOLDER`` for one run in a fresh process, or with ``--serve``
+as a warm process that runs one folder after another (for proofs and tests; never for timing).
+NumPy, safetensors and the one framework are all that this side needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fwcompare.probe import Memory, Observed, Phase, Probe, clock
+from fwcompare.record import (
+    EVENTS_FILE,
+    FINAL_WEIGHTS,
+    INITIAL_WEIGHTS,
+    SPEC_FILE,
+    EventFile,
+    RunRecord,
+    now_ms,
+)
+from fwcompare.spec import RunSpec
+
+#: Set by the parent: the clock's reading when it started this process.
+LAUNCHED_AT = "FWCOMPARE_LAUNCHED_AT"
+#: Set by the parent: the CPU cores of this process.
+CORES = "FWCOMPARE_CORES"
+
+#: Share of more cores than it was given at which a run is marked.
+CORES_TOLERANCE = 1.05
+
+_OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "can't allocate memory", "bad_alloc")
+
+
+@dataclass
+class Call:
+    """Seconds of predictions, by batch size, in the order they were made."""
+
+    seconds: dict[int, list[float]] = field(default_factory=dict)
+
+    def add(self, batch: int, seconds: float) -> None:
+        self.seconds.setdefault(batch, []).append(seconds)
+
+
+@dataclass
+class _Run:
+    """One run in progress: what a record is made from, whatever happens."""
+
+    spec: RunSpec
+    folder: Path
+    events: EventFile
+    started_ms: int
+    observed: Observed = field(default_factory=Observed)
+    metrics: dict[str, float] = field(default_factory=dict)
+    digests: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    calls: Call = field(default_factory=Call)
+    cores_used: float | None = None
+
+    def record(self, status: str, reason: str = "") -> RunRecord:
+        return RunRecord(
+            run=self.spec.run,
+            status=status,
+            reason=reason,
+            started_ms=self.started_ms,
+            ended_ms=now_ms(),
+            metrics=self.metrics,
+            history=self.observed.history,
+            blocks=self.observed.blocks,
+            phases={name: asdict(phase) for name, phase in self.observed.phases.items()},
+            digests=self.digests,
+            versions=self.versions,
+            environment=_environment(),
+            facts=self.facts,
+            warnings=self.warnings,
+            samples=self.samples,
+        )
+
+
+def run(folder: Path, inspect: Callable[[Any, _Run], None] | None = None) -> RunRecord:
+    """Run the spec in ``folder`` and write its record there, whatever happens.
+
+    ``inspect`` is called with the trainer and the run after the phases of an ordinary run.
+    """
+    spec = RunSpec.read(folder / SPEC_FILE)
+    events = EventFile(folder / EVENTS_FILE)
+    state = _Run(spec, folder, events, now_ms())
+    events.write("start", run=spec.run, pid=os.getpid())
+    try:
+        _phases(state, inspect)
+        status, reason = "ok", ""
+    except Exception as error:
+        traceback.print_exc()
+        status, reason = _classify(error)
+    launched = float(os.environ.get(LAUNCHED_AT, "nan"))
+    if launched == launched:  # a warm worker was not launched for this run
+        state.metrics["time/total_s"] = clock() - launched
+    record = state.record(status, reason)
+    record.write(folder)
+    events.write("end", status=status, reason=reason)
+    events.close()
+    return record
+
+
+def _classify(error: Exception) -> tuple[str, str]:
+    """Status and one-line reason of an exception."""
+    from fwcompare.errors import DivergedError, UnsupportedError
+
+    first = (str(error).strip() or repr(error)).splitlines()[0]
+    if isinstance(error, UnsupportedError):
+        return "unsupported", first
+    if isinstance(error, DivergedError):
+        return "diverged", first
+    text = f"{type(error).__name__}: {error}".lower()
+    if isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
+        return "out_of_memory", f"{type(error).__name__}: {first}"
+    return "failed", f"{type(error).__name__}: {first}"
+
+
+def _phases(state: _Run, inspect: Callable[[Any, _Run], None] | None) -> None:
+    """Import, build, train with evaluation, test, inference, export."""
+    spec, folder = state.spec, state.folder
+    memory = Memory()
+    memory.reset()
+    began = clock()
+    import numpy as np
+
+    from fwcompare import metrics, summary
+    from fwcompare.data.batches import DataFolder, Feed
+    from fwcompare.graph import weights as canonical
+    from fwcompare.plugin import Job, load_trainer
+
+    dtype = np.dtype(spec.precision)
+    data = DataFolder.open(Path(spec.dataset.folder))
+    graph = spec.model.graph
+    initial = {
+        name: array.astype(dtype, copy=False)
+        for name, array in canonical.load(folder / INITIAL_WEIGHTS, graph).items()
+    }
+    training = spec.training
+    feed = Feed(
+        data.size("train"),
+        training.batch_size,
+        training.epochs,
+        spec.seed,
+        training.drop_last,
+        training.max_steps,
+    )
+    state.digests = {
+        "data": spec.dataset.digest,
+        "initial_weights": canonical.digest(initial),
+        "batches": feed.digests(),
+    }
+
+    def evaluate(trainer: Any, split: str) -> dict[str, float]:
+        arrays = data.split(split, dtype)
+        if not len(arrays):
+            return {}
+        outputs = np.concatenate(list(_predictions(trainer, arrays.inputs, state)))
+        scale = float(data.meta.get("target_scale", 1.0))
+        task = spec.task
+        return {
+            f"{split}/loss": metrics.loss(task.loss, outputs, arrays.targets),
+            f"{split}/{task.metric}": metrics.metric(task.metric, outputs, arrays.targets, scale),
+        }
+
+    def evaluate_epoch() -> dict[str, float]:
+        with probe.phase("eval"):
+            return evaluate(trainer, "val")
+
+    probe = Probe(
+        state.events,
+        feed.batch_sizes,
+        spec.measure.block_ms / 1e3,
+        evaluate_epoch,
+        spec.measure.step_losses,
+    )
+    state.observed = probe.observed
+    state.observed.phases["prepare"] = Phase(clock() - began, memory.peak_bytes())
+
+    with probe.phase("import"):
+        trainer_class = load_trainer(spec.framework.trainer)
+    state.versions = spec.versions | _versions(sys.modules)
+    with probe.phase("build"):
+        train = data.split("train", dtype)
+        trainer = trainer_class(Job(spec, graph, initial, train, feed))
+        trainer.synchronize()
+    probe.synchronize_with(trainer.synchronize)
+    state.facts = trainer.facts()
+    try:
+        if feed.total_steps:
+            trainer.fit(feed, probe)
+        with probe.phase("eval"):
+            state.metrics |= evaluate(trainer, "test")
+        with probe.phase("predict"):
+            _inference(trainer, data.split("test", dtype).inputs, state)
+        with probe.phase("export"):
+            final = trainer.weights()
+            canonical.save(final, folder / FINAL_WEIGHTS)
+            state.digests["final_weights"] = canonical.digest(final)
+        if inspect:
+            inspect(trainer, state)
+        state.facts = trainer.facts()
+    finally:
+        state.cores_used = probe.cores_used
+        _summarise(state, graph, trainer.peak_device_bytes(), summary)
+
+
+def _predictions(trainer: Any, inputs: Any, state: _Run) -> Iterator[Any]:
+    """Outputs batch by batch, every sample kept, each call timed."""
+    batch = state.spec.training.batch_size
+    for start in range(0, len(inputs), batch):
+        chunk = inputs[start : start + batch]
+        began = clock()
+        outputs = trainer.predict(chunk)
+        state.calls.add(len(chunk), clock() - began)
+        yield outputs
+
+
+def _inference(trainer: Any, inputs: Any, state: _Run) -> None:
+    """Throughput at the training batch and latency at batch 1; predictions return host arrays."""
+    import numpy as np
+
+    measure = state.spec.measure
+    batch = min(state.spec.training.batch_size, len(inputs))
+    if not batch or not measure.predict_calls or not measure.predict_s:
+        return
+    for size, key in ((batch, "predict_batch_s"), (1, "predict_batch1_s")):
+        chunk = np.ascontiguousarray(inputs[:size])
+        for _ in range(2):  # the first call may compile, the second may still settle
+            began = clock()
+            trainer.predict(chunk)
+            state.calls.add(size, clock() - began)
+        times: list[float] = []
+        until = clock() + measure.predict_s
+        while len(times) < measure.predict_calls and (len(times) < 5 or clock() < until):
+            began = clock()
+            trainer.predict(chunk)
+            times.append(clock() - began)
+        state.samples[key] = times
+    batch_s = float(np.median(state.samples["predict_batch_s"]))
+    state.metrics["perf/predict_samples_per_s"] = batch / batch_s
+    latency = float(np.median(state.samples["predict_batch1_s"]))
+    state.metrics["perf/predict_ms_batch1_p50"] = latency * 1e3
+
+
+def _summarise(state: _Run, graph: Any, device_bytes: int | None, summary: Any) -> None:
+    """The contract's metrics from what was observed so far."""
+    observed, spec = state.observed, state.spec
+    mib = 2**20
+    found = state.metrics
+    for name, phase in observed.phases.items():
+        if phase.peak_rss_bytes:
+            found[f"memory/peak_rss_mib_{name}"] = phase.peak_rss_bytes / mib
+    found["memory/peak_rss_mib"] = max(p.peak_rss_bytes for p in observed.phases.values()) / mib
+    if device_bytes is not None:
+        found["memory/peak_device_mib"] = device_bytes / mib
+    for name in ("import", "build", "eval"):
+        if name in observed.phases:
+            found[f"time/{name}_s"] = observed.phases[name].seconds
+    found["model/parameters"] = graph.parameter_count
+    found["model/flops_per_sample"] = graph.flops_per_sample
+    found["time/train_s"] = observed.train_seconds
+    if observed.first_step_s is not None:
+        found["time/first_step_s"] = observed.first_step_s
+    found["time/compile_s"] = summary.compile_seconds(
+        observed.first_step_s, observed.blocks, state.calls.seconds
+    )
+    found.update(summary.step_metrics(observed.blocks, spec.training.batch_size))
+    if observed.history:
+        found["train/loss"] = observed.history[-1]["train/loss"]
+        for key in ("val/loss", f"val/{spec.task.metric}"):
+            if key in observed.history[-1]:
+                found[key] = observed.history[-1][key]
+    if observed.step_losses:
+        state.samples["step_losses"] = observed.step_losses
+    if state.cores_used is not None:
+        found["perf/cpu_cores_used"] = state.cores_used
+        threads = spec.device.threads
+        if state.cores_used > threads * CORES_TOLERANCE:
+            state.warnings.append(f"used {state.cores_used:.2f} cores with threads={threads}")
+
+
+def _versions(modules: dict[str, Any]) -> dict[str, str]:
+    """Versions that the loaded frameworks state themselves: the truth in a foreign interpreter."""
+    names = ("torch", "lightning", "pytorch_lightning", "tensorflow", "keras", "jax", "flax", "optax")
+    found = {"python": platform.python_version()}
+    for name in (*names, "numpy"):
+        version = getattr(modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            found[name] = version
+    return found
+
+
+def _environment() -> dict[str, Any]:
+    """The machine as the worker sees it."""
+    return {
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu": _cpu_name(),
+        "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "executable": sys.executable,
+        "load_1m": os.getloadavg()[0],
+    }
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _settle_in() -> None:
+    """Take the cores that were given, and do not outlive the parent."""
+    if cores := os.environ.get(CORES):
+        with contextlib.suppress(OSError, AttributeError):
+            os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    with contextlib.suppress(OSError, AttributeError):
+        import ctypes
+        import signal
+
+        set_death_signal = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
+def _serve() -> None:
+    """Run folder after folder: a JSON line ``{"folder": ...}`` in, ``{"status": ...}`` out."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a framework prints must not get between the replies
+    for line in sys.stdin:
+        request = json.loads(line)
+        record = run(Path(request["folder"]))
+        replies.write(json.dumps({"status": record.status, "reason": record.reason}) + "\n")
+        replies.flush()
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point of ``python -m fwcompare.worker``."""
+    _settle_in()
+    if arguments == ["--serve"]:
+        _serve()
+        return 0
+    record = run(Path(arguments[0]))
+    return 0 if record.ok else 1
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The record is written; tearing a framework down can take longer than a whole epoch.
+    os._exit(code)
