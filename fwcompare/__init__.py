@@ -1,3 +1,3 @@
-"""fwcompare: one declared experiment, run natively in every deep-learning framework, and compared."""
+"""fwcompare: one declared experiment, run natively in each framework, and compared."""
 
 __version__ = "0.1.0"

@@ -14,11 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fwcompare.errors import RequestError
+from fwcompare.graph import draw, load, save
 from fwcompare.plugin import Front, front
 from fwcompare.probe import clock
 from fwcompare.record import (
     EVENTS_FILE,
+    INITIAL_WEIGHTS,
     LOG_FILE,
     SPEC_FILE,
     RunRecord,
@@ -42,6 +46,7 @@ WORKER_ROOMS = (
     "errors.py",
     "graph",
     "spec.py",
+    "typed.py",
     "record.py",
     "summary.py",
     "metrics.py",
@@ -71,9 +76,27 @@ def thread_environment(threads: int) -> dict[str, str]:
     return dict.fromkeys(names, str(threads))
 
 
+def physical_cores() -> list[int]:
+    """One logical core of each physical core that this process may use, in order."""
+    seen: dict[tuple[str, str], int] = {}
+    for core in sorted(os.sched_getaffinity(0)):
+        topology = Path(f"/sys/devices/system/cpu/cpu{core}/topology")
+        try:
+            place = (
+                (topology / "physical_package_id").read_text(),
+                (topology / "core_id").read_text(),
+            )
+        except OSError:
+            place = ("", str(core))
+        seen.setdefault(place, core)
+    return list(seen.values())
+
+
 def worker_cores(threads: int) -> list[int]:
-    """The cores that a worker gets: the last ones of this process's, leaving the first free."""
-    return sorted(os.sched_getaffinity(0))[-threads:]
+    """The cores that a worker gets: the last physical ones, which leaves the first to others."""
+    physical = physical_cores()
+    others = sorted(os.sched_getaffinity(0) - set(physical))
+    return (physical[::-1] + others)[:threads]
 
 
 def environment(spec: RunSpec, engine: Front) -> dict[str, str]:
@@ -134,16 +157,34 @@ def _bundle(packages: tuple[str, ...]) -> Path:
     return target
 
 
+def prepare(spec: RunSpec, folder: Path) -> None:
+    """Make a run folder: the spec, and the initial weights in the run's floating-point type.
+
+    Raises:
+        RequestError: ``init.source`` cannot be read or is of another model.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    spec.write(folder / SPEC_FILE)
+    init, graph = spec.init, spec.model.graph
+    if init.source:
+        weights = load(Path(init.source), graph)
+    else:
+        weights = draw(graph, init.name, init.distribution, init.gain, spec.seed)
+    dtype = np.dtype(spec.precision)
+    save({name: array.astype(dtype) for name, array in weights.items()}, folder / INITIAL_WEIGHTS)
+
+
 def run(spec: RunSpec, folder: Path, listener: Listener | None = None) -> RunRecord:
     """Run a spec in a fresh process and return its record; every end leaves a record.
 
-    ``folder`` holds the initial weights already. ``listener`` is told of events as they come.
+    ``listener`` is told of events as they come.
 
     Raises:
+        RequestError: the interpreter cannot be started, or the weights do not fit.
         KeyboardInterrupt: passed on after the child has been ended and its record written.
     """
     engine = front(spec.framework.name)
-    spec.write(folder / SPEC_FILE)
+    prepare(spec, folder)
     started_ms = now_ms()
     with (folder / LOG_FILE).open("ab") as log:
         try:
@@ -188,13 +229,14 @@ def _wait(
             pause = LOOK_SECONDS if listener else timeout_s
             code = child.wait(timeout=min(pause, max(deadline - clock(), 0.001)))
         if listener:
-            for event, offset in read_events(events, offset):  # noqa: B007
+            for event, behind in read_events(events, offset):
                 listener(event)
+                offset = behind
         if code is not None or clock() >= deadline:
             return code
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _end(child: subprocess.Popen[Any]) -> None:
     """End the child's whole process group, gently first."""
     if child.poll() is not None:
         with suppress(ProcessLookupError, PermissionError):
@@ -285,8 +327,11 @@ class WarmWorker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={k: v for k, v in environment(spec, front(spec.framework.name)).items()
-                 if k != LAUNCHED_AT},
+            env={
+                k: v
+                for k, v in environment(spec, front(spec.framework.name)).items()
+                if k != LAUNCHED_AT
+            },
             text=True,
             start_new_session=True,
         )

@@ -136,9 +136,7 @@ class Probe:
         phase = self.observed.phases.setdefault(name, Phase())
         phase.seconds += seconds
         phase.peak_rss_bytes = max(phase.peak_rss_bytes, self._memory.peak_bytes())
-        self._events.write(
-            "phase", name=name, seconds=seconds, peak_rss_bytes=phase.peak_rss_bytes
-        )
+        self._events.write("phase", name=name, seconds=seconds, peak_rss_bytes=phase.peak_rss_bytes)
 
     def epoch_begin(self, epoch: int) -> None:
         """Start the clock of an epoch, before its first batch is fetched."""

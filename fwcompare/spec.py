@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from fwcompare.errors import RequestError, choices, unknown
+from fwcompare.errors import RequestError, unknown
 from fwcompare.graph import Graph
 from fwcompare.graph.weights import DISTRIBUTIONS, SCHEMES
+from fwcompare.typed import build
 
 SCHEMA_VERSION = 1
 
+#: What a run may be placed on; ``auto`` is resolved before a spec is made.
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "float64")
 EXECUTIONS = ("native", "eager", "compiled")
@@ -384,10 +384,9 @@ class RunSpec:
                 f"This spec has schema version {data.get('schema_version')!r}, "
                 f"this release reads {SCHEMA_VERSION}."
             )
-        try:
-            return _decode(cls, data)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RequestError(f"This is not a run's spec: {error!r}.") from error
+        name = str(dict(data.get("optimizer") or {}).get("name"))
+        optimizer = build(optimizer_class(name), data["optimizer"], "optimizer")
+        return build(cls, {**data, "optimizer": optimizer})
 
     def write(self, path: Path) -> None:
         part = path.with_suffix(".part")
@@ -419,33 +418,5 @@ def optimizer_class(name: str) -> type[Optimizer]:
 
 def _key(*parts: Any) -> str:
     """Sixteen hexadecimal digits of SHA-256 over the canonical JSON of the parts."""
-    plain = [asdict(part) if is_dataclass(part) else part for part in parts]  # type: ignore[call-overload]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
-
-
-T = TypeVar("T")
-
-
-def _decode(hint: Any, value: Any) -> Any:
-    """Plain JSON into dataclasses and tuples, as the type hints say."""
-    if hint is Optimizer:
-        return _decode_fields(optimizer_class(value["name"]), value)
-    if is_dataclass(hint):
-        return _decode_fields(typing.cast(type, hint), value)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        inner = next(a for a in arguments if a is not type(None))
-        return _decode(inner, value)
-    if origin is tuple:
-        return tuple(_decode(arguments[0], item) for item in value)
-    return value
-
-
-def _decode_fields(cls: type[T], value: Mapping[str, Any]) -> T:
-    hints = typing.get_type_hints(cls)
-    declared = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    if extra := set(value) - declared:
-        raise ValueError(f"unknown fields {choices(extra)}")
-    return cls(**{name: _decode(hints[name], value[name]) for name in value})
+    text = json.dumps(parts, sort_keys=True, default=asdict)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

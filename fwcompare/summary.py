@@ -13,7 +13,7 @@ def steady(blocks: Sequence[Block], settled_ratio: float = 1.25) -> list[Block]:
     """The blocks after warm-up.
 
     Leading blocks are left out while their step time exceeds ``settled_ratio`` times the median of
-    the later half, up to half of all blocks: caches, thread pools and lazy compilation settle there.
+    the later half, up to half of all blocks: caches, thread pools and compilation settle there.
     """
     if len(blocks) < 4:
         return list(blocks)

@@ -11,11 +11,10 @@ import numpy as np
 
 from fwcompare.data.batches import DataFolder
 from fwcompare.data.prepare import Split, write_folder
-from fwcompare.graph import Graph, draw
-from fwcompare.graph.weights import save
-from fwcompare.launch import WarmWorker
+from fwcompare.graph import Graph
+from fwcompare.launch import WarmWorker, prepare
 from fwcompare.plugin import front
-from fwcompare.record import INITIAL_WEIGHTS, RunRecord
+from fwcompare.record import RunRecord
 from fwcompare.spec import (
     Dataset,
     Device,
@@ -67,7 +66,7 @@ def small_data(
     for name, size in (("train", samples), ("val", 16), ("test", 16)):
         inputs = random.normal(size=(size, *input_shape))
         if task == "classification":
-            targets = random.integers(0, outputs, size).astype(np.int32)
+            targets: np.ndarray = random.integers(0, outputs, size).astype(np.int32)
         else:
             targets = random.normal(size=(size, outputs))
         splits[name] = Split(inputs, targets)
@@ -98,7 +97,6 @@ def make_run(
         "epochs": 1, "batch_size": 16, "max_steps": None, "drop_last": True, "timeout_s": 300.0,
     }  # fmt: skip
     folder = root / f"{engine}-{next(_numbers)}"
-    folder.mkdir(parents=True)
     loss, metric = {
         "classification": ("cross_entropy", "accuracy"),
         "regression": ("mse", "mae"),
@@ -106,9 +104,7 @@ def make_run(
     spec = RunSpec(
         run=folder.name,
         framework=Framework(engine, engine_front.trainer, tuple(engine_front.packages)),
-        model=Model(
-            "test", {}, graph.input_shape, tuple(graph.to_layers()), graph.digest
-        ),
+        model=Model("test", {}, graph.input_shape, tuple(graph.to_layers()), graph.digest),
         task=Task(task, loss, metric),
         dataset=Dataset("random", {}, str(data.path), data.meta["digest"]),
         optimizer=optimizer,
@@ -122,9 +118,7 @@ def make_run(
         measure=Measure(20.0, 0.0, 0, step_losses),
         seed=seed,
     )
-    initial = draw(graph, "glorot", "uniform", 1.0, seed)
-    dtype = np.dtype(precision)
-    save({n: a.astype(dtype) for n, a in initial.items()}, folder / INITIAL_WEIGHTS)
+    prepare(spec, folder)
     return spec, folder
 
 

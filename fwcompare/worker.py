@@ -295,7 +295,16 @@ def _summarise(state: _Run, graph: Any, device_bytes: int | None, summary: Any) 
 
 def _versions(modules: dict[str, Any]) -> dict[str, str]:
     """Versions that the loaded frameworks state themselves: the truth in a foreign interpreter."""
-    names = ("torch", "lightning", "pytorch_lightning", "tensorflow", "keras", "jax", "flax", "optax")
+    names = (
+        "torch",
+        "lightning",
+        "pytorch_lightning",
+        "tensorflow",
+        "keras",
+        "jax",
+        "flax",
+        "optax",
+    )
     found = {"python": platform.python_version()}
     for name in (*names, "numpy"):
         version = getattr(modules.get(name), "__version__", None)

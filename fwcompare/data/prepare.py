@@ -25,9 +25,7 @@ class Split(NamedTuple):
     targets: np.ndarray
 
 
-def write_folder(
-    folder: Path, splits: Mapping[str, Split], meta: Mapping[str, Any]
-) -> DataFolder:
+def write_folder(folder: Path, splits: Mapping[str, Split], meta: Mapping[str, Any]) -> DataFolder:
     """Write a prepared dataset, whole or not at all, with the digest of its bytes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))

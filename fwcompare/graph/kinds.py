@@ -7,11 +7,12 @@ FLOPs; an element-wise operation as one an element. FLOPs are those of the forwa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, get_args, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
-from fwcompare.errors import RequestError, choices, unknown
+from fwcompare.errors import unknown
+from fwcompare.typed import build
 
 Shape = tuple[int, ...]
 
@@ -92,7 +93,7 @@ def _positive(value: int, what: str) -> None:
 def _is_image(shape: Shape) -> tuple[int, int, int]:
     if len(shape) != 3:
         raise Misfit(f"needs an image input (height, width, channels), got {list(shape)}")
-    return shape  # type: ignore[return-value]
+    return shape
 
 
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
@@ -322,7 +323,7 @@ class Activation(Kind):
 
     def check(self) -> None:
         if self.function not in FUNCTIONS:
-            raise Misfit(str(unknown("activation function", self.function, FUNCTIONS)))
+            raise unknown("activation function", self.function, FUNCTIONS)
 
 
 @_register
@@ -427,50 +428,11 @@ def make(kind: str, options: Mapping[str, Any]) -> Kind:
     """Build a kind from plain data.
 
     Raises:
-        RequestError: the kind is unknown.
-        Misfit: an option is unknown, missing, of the wrong type or out of range.
+        RequestError: the kind is unknown, or an option is unknown, missing or of the wrong type.
+        Misfit: an option is out of range.
     """
     if kind not in KINDS:
         raise unknown("layer kind", kind, KINDS)
-    cls = KINDS[kind]
-    declared = {f.name: f for f in fields(cls)}
-    for name in options:
-        if name not in declared:
-            error = unknown("option", name, declared)
-            raise Misfit(f"{error.message} {error.hint}")
-    hints = get_type_hints(cls)
-    values = {}
-    for name, field in declared.items():
-        if name in options:
-            values[name] = _coerce(options[name], hints[name], name)
-        elif field.default is MISSING:
-            raise Misfit(f"option '{name}' is missing; {kind} takes: {choices(declared)}")
-    try:
-        made = cls(**values)
-    except TypeError as error:  # pragma: no cover - every path above names the option
-        raise RequestError(f"{kind}: {error}") from error
+    made = build(KINDS[kind], options)
     made.check()
     return made
-
-
-def _coerce(value: Any, hint: Any, name: str) -> Any:
-    if args := get_args(hint):
-        variadic = args[-1] is Ellipsis
-        if isinstance(value, int) and not isinstance(value, bool) and not variadic:
-            value = [value] * len(args)
-        if not isinstance(value, list | tuple) or (not variadic and len(value) != len(args)):
-            count = "a list of" if variadic else str(len(args))
-            raise Misfit(f"{name} must be {count} whole numbers, got {value!r}")
-        return tuple(_coerce(item, args[0], name) for item in value)
-    wanted: dict[type, Callable[[Any], bool]] = {
-        bool: lambda v: isinstance(v, bool),
-        int: lambda v: isinstance(v, int) and not isinstance(v, bool),
-        float: lambda v: isinstance(v, int | float) and not isinstance(v, bool),
-        str: lambda v: isinstance(v, str),
-    }
-    if not wanted[hint](value):
-        label = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
-        raise Misfit(f"{name} must be {label[hint]}, got {value!r}")
-    if hint is float and not math.isfinite(value):
-        raise Misfit(f"{name} must be finite, got {value!r}")
-    return hint(value)

@@ -63,7 +63,7 @@ class Graph:
         Raises:
             RequestError: naming the layer and what does not fit.
         """
-        if not isinstance(layers, Sequence) or isinstance(layers, str) or not layers:
+        if not isinstance(layers, list | tuple) or not layers:
             raise RequestError("A model needs a list of at least one layer.")
         built: list[Layer] = []
         shapes: dict[str, Shape] = {INPUT: tuple(input_shape)}
@@ -159,5 +159,5 @@ def _layer(entry: Any, position: int, previous: str, shapes: Mapping[str, Shape]
     except Misfit as misfit:
         raise RequestError(f"{where} ({kind_name}) with input {shown}: {misfit}.") from misfit
     except RequestError as error:
-        raise RequestError(f"{where}: {error.message}", error.hint) from error
+        raise RequestError(f"{where} ({kind_name}): {error.message}", error.hint) from error
     return Layer(name, kind, tuple(inputs), incoming, shape)

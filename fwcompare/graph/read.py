@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from fwcompare.graph.model import Graph
 LARGEST_FILE_BYTES = 1_000_000
 
 _EXPRESSION = re.compile(r"\$\{([^{}]*)\}")
-_OPERATORS = {
+_OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -101,7 +101,7 @@ def _value(node: ast.expr, text: str, params: Mapping[str, Any]) -> Any:
     )
 
 
-def _apply(kind: type, text: str, *values: Any) -> Any:
+def _apply(kind: type[ast.AST], text: str, *values: Any) -> Any:
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         raise RequestError(f"'${{{text}}}' computes with something that is no number.")
     try:

@@ -106,7 +106,8 @@ def load(path: Path, graph: Graph) -> Weights:
     if missing or extra:
         raise RequestError(
             f"{path} does not belong to this model: "
-            f"missing {', '.join(missing) or 'nothing'}; unexpected {', '.join(extra) or 'nothing'}."
+            f"missing {', '.join(missing) or 'nothing'}; "
+            f"unexpected {', '.join(extra) or 'nothing'}."
         )
     for name, parameter in expected.items():
         if weights[name].shape != parameter.shape:

@@ -1,0 +1,50 @@
+# `make compare` and `make test` set everything up by themselves; the rest is for contributors.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := sweeper pytorch lightning keras tensorflow jax
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup compare test lint test-fast test-system benchmark clean
+
+help:
+	@echo "make compare      the quickstart: one CNN in seven engines, three seeds, and the comparison"
+	@echo "make test         lint, types and tests; Python packages alone"
+	@echo "make test-system  what needs packages of the operating system; Debian, as root"
+	@echo "make benchmark    the overhead of every engine, into docs/benchmarks.md"
+	@echo "make clean        remove the environment and caches"
+
+setup: $(READY)
+
+$(READY): constraints.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip "setuptools>=77" torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	  --editable ".[test,lint]" $(foreach plugin,$(PLUGINS),--editable plugins/$(plugin))
+	@touch $@
+
+compare: setup
+	$(BIN)/fwcompare experiment=quickstart
+
+test: lint
+	$(BIN)/python -m pytest -m "not system" --durations=10
+
+test-fast: setup
+	$(BIN)/python -m pytest -m "not system" tests/core
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-system: setup
+	tests/system/install-debian-packages
+	$(BIN)/python -m pytest -m system
+
+benchmark: setup
+	$(BIN)/python benchmarks/overhead.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

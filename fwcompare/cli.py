@@ -1,0 +1,152 @@
+"""The command line: Hydra's overrides to one run or a sweep, and the verbs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from fwcompare import __version__
+from fwcompare.errors import FwcompareError, unknown
+
+#: Exit codes besides 0 (all is well), 1 (a run failed or a proof does not hold) and 2 (the request
+#: is wrong).
+DEFECT = 70
+INTERRUPTED = 130
+TERMINATED = 143
+
+_REPORT_DEFECT = "This is a defect of fwcompare; please report it with the lines above."
+
+
+class Terminated(BaseException):
+    """SIGTERM, turned into an exception so that children are ended and records written."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Returns the exit code; bad input gives one message and 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _dispatch(given)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else (0 if end.code is None else 1)
+    except KeyboardInterrupt:
+        return _say("Stopped by Ctrl-C; what had ended is kept.", None, INTERRUPTED)
+    except Terminated:
+        return _say("Stopped by SIGTERM; what had ended is kept.", None, TERMINATED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `fwcompare runs | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _fail(error)
+
+
+def _fail(error: Exception) -> int:
+    from fwcompare.compose import translate
+
+    wrong = translate(error)
+    if wrong.exit_code == DEFECT:
+        traceback.print_exception(error)
+        return _say(wrong.message, wrong.hint or _REPORT_DEFECT, DEFECT)
+    return _say(wrong.message, wrong.hint, wrong.exit_code)
+
+
+def _say(message: str, hint: str | None, code: int) -> int:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if code not in (INTERRUPTED, TERMINATED):
+        console.print(Text("Error: ", style="bold red") + Text(message), soft_wrap=True)
+    else:
+        console.print(Text(message), soft_wrap=True)
+    if hint:
+        console.print(Text(hint), soft_wrap=True)
+    return code
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _dispatch(given: list[str]) -> int:
+    first = given[0] if given else ""
+    if first == "--version":
+        print(f"fwcompare {__version__}")  # noqa: T201 - the answer to the question
+        return 0
+    if first and first[0] not in "-+~" and "=" not in first:
+        from fwcompare import verbs
+
+        if first not in verbs.names():
+            raise unknown("verb", first, verbs.names())
+        return verbs.call(first, given[1:])
+    _run_hydra(given)
+    return 0
+
+
+def _run_hydra(given: list[str]) -> None:
+    """Hydra's own main, with its errors left to us: it would exit 1 on a typing error."""
+    import argparse
+
+    from hydra._internal.utils import _run_hydra as run_hydra
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.plugins import Plugins
+    from hydra.errors import HydraException
+    from hydra.version import setbase
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    setbase("1.3")
+    parser: argparse.ArgumentParser = get_args_parser()
+    parser.prog = "fwcompare"
+    parser.version = f"fwcompare {__version__}"  # type: ignore[attr-defined]
+    arguments = parser.parse_args(given)
+    if not any(plugin.__name__ == "FwcompareSweeper" for plugin in Plugins.instance().discover()):
+        raise FwcompareError(
+            "The distribution fwcompare-sweeper is not installed.",
+            "Install it: pip install fwcompare-sweeper",
+        )
+    try:
+        run_hydra(
+            args=arguments,
+            args_parser=parser,
+            task_function=job,
+            config_path="pkg://fwcompare.conf",
+            config_name="config",
+        )
+    except ValueError as error:
+        raise HydraException(str(error)) from error
+
+
+def job(cfg: Any) -> str:
+    """One run: asked for alone, or as a cell of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf, open_dict
+
+    from fwcompare.compose import configuration
+
+    hydra_node = HydraConfig.get()
+    with open_dict(cfg):
+        made = configuration(OmegaConf.merge(cfg, {"hydra": hydra_node}))
+    if hydra_node.mode == RunMode.MULTIRUN:
+        from fwcompare.sweep import run_cell
+
+        return run_cell(made)
+    from fwcompare.single import run_single
+
+    try:
+        record = run_single(made)
+    except Exception as error:
+        raise SystemExit(_fail(error)) from error  # Hydra would add a line of its own
+    if not record.ok:
+        raise SystemExit(1)
+    return record.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

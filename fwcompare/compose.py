@@ -1,0 +1,146 @@
+"""Hydra's side: composing a configuration, and saying in plain words what is wrong with one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fwcompare.config import Configuration
+from fwcompare.errors import FwcompareError, RequestError, UnsupportedError, unknown
+
+CONFIG_MODULE = "fwcompare.conf"
+CONFIG_NAME = "config"
+
+
+def compose(overrides: Sequence[str], config_dir: str | None = None) -> Configuration:
+    """Compose a configuration outside a Hydra run, for verbs and the Python interface.
+
+    Raises:
+        RequestError: an override or a file is wrong.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+
+    extra = []
+    if config_dir:
+        folder = Path(config_dir).absolute()
+        if not folder.is_dir():
+            raise RequestError(f"--config-dir {config_dir}: there is no such folder.")
+        extra = [f"hydra.searchpath=[file://{folder}]"]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module(CONFIG_MODULE, version_base="1.3", job_name="fwcompare"):
+            cfg = hydra_compose(CONFIG_NAME, [*overrides, *extra], return_hydra_config=True)
+            return configuration(cfg)
+    except FwcompareError:
+        raise
+    except Exception as error:
+        raise translate(error) from error
+
+
+def configuration(cfg: Any) -> Configuration:
+    """The configuration of a composed Hydra config that still has its ``hydra`` node."""
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(
+        OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), resolve=True
+    )
+    assert isinstance(plain, dict)
+    if "framework" not in plain:  # no config of this name: no plugin, or no such engine
+        plain["framework"] = {"name": cfg.hydra.runtime.choices.get("framework")}
+    sources = list(source_folders(cfg.hydra.runtime.config_sources))
+    return Configuration({str(key): value for key, value in plain.items()}, sources)
+
+
+def source_folders(config_sources: Any) -> Iterator[Path]:
+    """The folders of Hydra's search path."""
+    for source in config_sources:
+        if source.schema == "file":
+            yield Path(source.path)
+        elif source.schema == "pkg" and not str(source.path).startswith("hydra."):
+            yield Path(str(resources.files(str(source.path))))
+
+
+def known_options(overrides: Sequence[str] = ()) -> list[str]:
+    """Every option by its full name, under the given choices of groups."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3", job_name="fwcompare"):
+        cfg = hydra_compose(CONFIG_NAME, list(overrides))
+    return list(_flat(OmegaConf.to_container(cfg), ""))
+
+
+def _flat(node: Any, prefix: str) -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+
+
+def translate(error: BaseException) -> FwcompareError:
+    """A Hydra or OmegaConf error as one clear message with the next step.
+
+    An error that is none of theirs is returned as a defect of ours.
+    """
+    from hydra.errors import HydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, FwcompareError):
+        return error
+    if isinstance(error, MissingConfigException):
+        return _missing_config(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _composition(error)
+    return FwcompareError(f"{type(error).__name__}: {error}")
+
+
+def _missing_config(error: Any) -> FwcompareError:
+    group, _, name = str(error.missing_cfg_file or "").rpartition("/")
+    if group and error.options:
+        return unknown(group, name, error.options)
+    return RequestError(str(error).splitlines()[0] if str(error) else "A config file is missing.")
+
+
+def _composition(error: BaseException) -> RequestError:
+    text = str(error)
+    if match := re.search(r"Could not override '([^']+)'", text):
+        option = match[1]
+        try:
+            known = known_options()
+        except Exception:
+            known = []
+        parent = option.rpartition(".")[0]
+        siblings = [name for name in known if name.rpartition(".")[0] == parent]
+        found = unknown("option", option, siblings or [n for n in known if "." not in n])
+        return RequestError(found.message, found.hint)
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return RequestError(
+            f"'{match[1]}' holds several values.",
+            f"To run each of them: fwcompare -m {match[1]}",
+        )
+    first, *rest = [line.strip() for line in text.strip().splitlines() if line.strip()] or [
+        type(error).__name__
+    ]
+    if match := re.search(r"Could not find '([^']+)'", text):
+        return RequestError(f"There is no config '{match[1]}'.", " ".join(rest[:3]) or None)
+    if type(error).__name__ == "OverrideParseException":
+        return RequestError(
+            f"An option cannot be read: {first}.",
+            "Options have the form key=value; quote brackets and spaces: 'seed=range(3)'.",
+        )
+    rest = [line for line in rest if not line.startswith(("See https", "full_key", "object_type"))]
+    return RequestError(first, " ".join(rest[:3]) or None)
+
+
+def unsupported_cell(error: BaseException) -> UnsupportedError | None:
+    """The error if it only means that this engine cannot do this cell."""
+    translated = translate(error)
+    return translated if isinstance(translated, UnsupportedError) else None

@@ -1,0 +1,345 @@
+"""A composed configuration into a checked plan: all that can be wrong is said before any work."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fwcompare import __version__, metrics
+from fwcompare.data.batches import DataFolder
+from fwcompare.errors import RequestError, UnsupportedError, choices, unknown
+from fwcompare.graph import Graph, load
+from fwcompare.graph.read import read
+from fwcompare.launch import physical_cores
+from fwcompare.plugin import distribution, front, installed, missing, versions
+from fwcompare.record import FINAL_WEIGHTS
+from fwcompare.spec import (
+    Dataset,
+    Device,
+    Framework,
+    Init,
+    Measure,
+    Model,
+    RunSpec,
+    Scheduler,
+    Task,
+    Training,
+    optimizer_class,
+)
+from fwcompare.typed import build, convert
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs are tracked. ``none`` leaves MLflow out; a null ``uri`` is SQLite in outputs."""
+
+    name: str
+    uri: str | None
+    experiment: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that has been checked and only needs starting."""
+
+    spec: RunSpec
+    outputs: Path
+    tracking: Tracking
+
+
+def new_run_id(engine: str, model: str, seed: int) -> str:
+    """A name that sorts by time, tells the run, and is not taken twice."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    return f"{stamp}-{engine}-{model}-s{seed}-{secrets.token_hex(3)}"
+
+
+def published_engines() -> dict[str, str]:
+    """Engines that this project publishes, with the distribution of each."""
+    import yaml
+
+    text = resources.files("fwcompare.conf").joinpath("engines.yml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def missing_plugin(engine: str) -> UnsupportedError | None:
+    """The error for an engine that is published but not installed; None for any other name."""
+    provider = published_engines().get(engine)
+    if provider is None or engine in installed() or provider in _installed_distributions():
+        return None
+    return UnsupportedError(
+        f"The plugin for '{engine}' is not installed.", f"Install it: pip install {provider}"
+    )
+
+
+def _installed_distributions() -> set[str]:
+    return {distribution(name) for name in installed()}
+
+
+class Configuration:
+    """A composed configuration, and where its files lie.
+
+    ``cfg`` is plain data: mappings, lists and scalars. ``sources`` are the folders of Hydra's
+    search path, in its order; a model's layer file is looked for in their ``model/``.
+    """
+
+    def __init__(self, cfg: Mapping[str, Any], sources: Sequence[str | Path]) -> None:
+        self.cfg = dict(cfg)
+        self.sources = sources
+
+    def section(self, name: str) -> dict[str, Any]:
+        """One node of the configuration as a mapping."""
+        value = self.cfg.get(name)
+        if not isinstance(value, Mapping):
+            raise RequestError(f"Option '{name}' must be a group of options, got {value!r}.")
+        return dict(value)
+
+    def named(self, name: str) -> str:
+        """The ``name`` of a group that holds nothing else, such as precision."""
+        section = self.section(name)
+        if set(section) != {"name"}:
+            extra = sorted(set(section) - {"name"})
+            raise RequestError(f"Unknown option '{name}.{extra[0] if extra else 'name'}'.")
+        return str(section["name"])
+
+    @cached_property
+    def outputs(self) -> Path:
+        return Path(convert(str, self.section("paths").get("outputs"), "paths.outputs")).absolute()
+
+    @cached_property
+    def cache(self) -> Path:
+        given = convert(str | None, self.section("paths").get("cache"), "paths.cache")
+        if given:
+            return Path(given).expanduser().absolute()
+        import platformdirs
+
+        return platformdirs.user_cache_path("fwcompare")
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        return build(Tracking, self.section("tracking"), "tracking")
+
+    @cached_property
+    def engine(self) -> str:
+        return str(self.section("framework").get("name"))
+
+    def plan(self, progress: Any = None) -> Plan:
+        """Check everything and prepare the data.
+
+        Raises:
+            RequestError: what was asked is wrong.
+            UnsupportedError: the engine cannot do it, or is not installed.
+        """
+        self._check_top_level()
+        spec = self._spec(progress)
+        reason = front(spec.framework.name).supports(spec)
+        if reason:
+            raise UnsupportedError(f"{spec.framework.name}: {reason}")
+        return Plan(spec, self.outputs, self.tracking)
+
+    def _check_top_level(self) -> None:
+        known = {
+            *("dataset", "task", "framework", "model", "optimizer", "scheduler", "device"),
+            *("precision", "execution", "semantics", "init", "tracking", "seed", "trainer"),
+            *("measure", "sweep", "compare", "paths", "experiment"),
+        }
+        for key in self.cfg:
+            if key not in known:
+                raise unknown("option", key, known)
+
+    def _spec(self, progress: Any) -> RunSpec:
+        seed = convert(int, self.cfg.get("seed"), "seed")
+        optimizer_section = self.section("optimizer")
+        optimizer = build(
+            optimizer_class(str(optimizer_section.get("name"))), optimizer_section, "optimizer"
+        )
+        training = build(Training, self.section("trainer"), "trainer")
+        init = self._init()
+        device = self._device()
+        scheduler = build(Scheduler, self.section("scheduler"), "scheduler")
+        measure = build(Measure, self.section("measure"), "measure")
+        framework = self._framework()
+        task = build(Task, self.section("task"), "task")
+        data = self._data(seed, progress)
+        self._check_task(task, data)
+        if training.batch_size > data.size("train"):
+            raise RequestError(
+                f"trainer.batch_size={training.batch_size} is larger than the training split of "
+                f"{data.size('train')} samples.",
+                "Choose a smaller batch, or a larger dataset.",
+            )
+        dataset = self.section("dataset")
+        model, graph = self._model(data)
+        engine = front(framework.name)
+        spec = RunSpec(
+            run="",
+            framework=framework,
+            model=model,
+            task=task,
+            dataset=Dataset(
+                str(dataset["name"]), dict(dataset["params"]), str(data.path), data.meta["digest"]
+            ),
+            optimizer=optimizer,
+            scheduler=scheduler,
+            device=device,
+            precision=self.named("precision"),
+            execution=self.named("execution"),
+            semantics=self.named("semantics"),
+            init=init,
+            training=training,
+            measure=measure,
+            seed=seed,
+            sweep=convert(str | None, self.section("sweep").get("name"), "sweep.name"),
+            versions={
+                "fwcompare": __version__,
+                **versions((distribution(framework.name), *engine.requirements)),
+            },
+        )
+        if init.source:
+            load(Path(init.source), graph)  # says now what does not fit
+        return spec
+
+    def _framework(self) -> Framework:
+        section = self.section("framework")
+        name = str(section.get("name"))
+        if name not in installed():
+            raise missing_plugin(name) or unknown(
+                "framework", name, {*installed(), *published_engines()}
+            )
+        engine = front(name)
+        python = convert(str | None, section.get("python"), "framework.python")
+        for key in section:
+            if key not in ("name", "python"):
+                raise unknown("option", f"framework.{key}", ["framework.name", "framework.python"])
+        if python is None:
+            if absent := missing(engine):
+                raise UnsupportedError(
+                    f"'{name}' needs {', '.join(absent)}, which is not installed.",
+                    f"Install it: pip install {' '.join(absent)}",
+                )
+        else:
+            python = str(Path(python).expanduser().absolute())
+            if not os.access(python, os.X_OK):
+                raise RequestError(
+                    f"framework.python={python} is no interpreter that can be started.",
+                    "Give the path of a Python 3.10 or newer that has NumPy, safetensors and "
+                    "the framework.",
+                )
+        return Framework(name, engine.trainer, tuple(engine.packages), python)
+
+    def _device(self) -> Device:
+        section = self.section("device")
+        name = str(section.get("name"))
+        present = any(Path("/dev").glob("nvidia[0-9]*"))
+        if name == "auto":
+            name = "cuda" if present else "cpu"
+        if name == "mps":
+            raise RequestError(
+                "device=mps is not built yet.", "Choose device=cpu, device=cuda or device=auto."
+            )
+        if name == "cuda" and not present:
+            raise RequestError(
+                "device=cuda: there is no NVIDIA device on this machine.",
+                "Choose device=cpu, or device=auto to take what is there.",
+            )
+        cores = physical_cores()
+        usable = len(os.sched_getaffinity(0))
+        threads = convert(int | None, section.get("threads"), "device.threads")
+        if threads is not None and threads > usable:
+            raise RequestError(
+                f"device.threads={threads} is more than the {usable} cores of this process."
+            )
+        threads = len(cores) if threads is None else threads
+        return build(Device, {**section, "name": name, "threads": threads}, "device")
+
+    def _init(self) -> Init:
+        section = self.section("init")
+        source = convert(str | None, section.pop("from", None), "init.from")
+        found = str(self.find_weights(source)) if source else None
+        return build(Init, {**section, "source": found}, "init")
+
+    def find_weights(self, source: str) -> Path:
+        """The weights file that ``init.from`` means: a file, a run folder, or a run's name."""
+        path = Path(source).expanduser()
+        places = [path, path / FINAL_WEIGHTS]
+        if re.fullmatch(r"[\w.-]+", source):
+            places.append(self.outputs / "runs" / source / FINAL_WEIGHTS)
+            places += sorted(self.outputs.glob(f"sweeps/*/{source}/{FINAL_WEIGHTS}"))
+        for place in places:
+            if place.is_file():
+                return place.absolute()
+        raise RequestError(
+            f"init.from={source}: there is no such weights file and no run of that name.",
+            f"Runs lie in {self.outputs}; `fwcompare runs` lists them.",
+        )
+
+    def _data(self, seed: int, progress: Any) -> DataFolder:
+        from fwcompare.data.prepare import prepare
+
+        section = self.section("dataset")
+        if set(section) != {"name", "params"} or not isinstance(section["params"], Mapping):
+            raise RequestError(
+                "The dataset needs 'name' and 'params' and nothing else, got "
+                f"{choices(map(str, section))}."
+            )
+        return prepare(str(section["name"]), section["params"], seed, self.cache, progress)
+
+    @staticmethod
+    def _check_task(task: Task, data: DataFolder) -> None:
+        if task.loss not in metrics.LOSSES:
+            raise unknown("loss", task.loss, metrics.LOSSES)
+        if task.metric not in metrics.METRICS:
+            raise unknown("metric", task.metric, metrics.METRICS)
+        kind = data.meta["kind"]
+        if metrics.LOSSES[task.loss] != (kind == "classification"):
+            raise RequestError(
+                f"task={task.name} does not fit this dataset, which is for {kind}.",
+                f"Add task={kind}.",
+            )
+
+    def graph(self) -> Graph:
+        """The model's graph on the chosen dataset. Raises ``RequestError`` if it does not fit."""
+        seed = convert(int, self.cfg.get("seed"), "seed")
+        return self._model(self._data(seed, None))[1]
+
+    def _model(self, data: DataFolder) -> tuple[Model, Graph]:
+        section = self.section("model")
+        if set(section) != {"name", "graph", "params"}:
+            raise RequestError(
+                "The model needs 'name', 'graph' and 'params' and nothing else, got "
+                f"{choices(map(str, section))}."
+            )
+        params = {**(section["params"] or {})}
+        path = self.find_graph(str(section["graph"]))
+        graph = read(path, {**params, "outputs": data.outputs}, data.input_shape)
+        if graph.output_shape != (data.outputs,):
+            raise RequestError(
+                f"{path.name}: the last layer '{graph.layers[-1].name}' gives "
+                f"{list(graph.output_shape)}, the dataset needs [{data.outputs}].",
+                'End with a dense layer of units: "${outputs}".',
+            )
+        layers = tuple(graph.to_layers())
+        model = Model(str(section["name"]), params, graph.input_shape, layers, graph.digest)
+        return model, graph
+
+    def find_graph(self, name: str) -> Path:
+        """The layer file of a model: an absolute path, or one in a ``model`` folder of the
+        search path."""
+        path = Path(name).expanduser()
+        if path.is_absolute():
+            return path
+        places = [Path(source) / "model" / path for source in self.sources]
+        for place in places:
+            if place.is_file():
+                return place
+        raise RequestError(
+            f"The model file {name} was not found.",
+            "Looked for: " + ", ".join(map(str, places)),
+        )

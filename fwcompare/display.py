@@ -1,0 +1,115 @@
+"""What a person sees while runs go on: a live line in a terminal, plain lines in a pipe.
+
+The display is refreshed only when the parent looks at the event file; between two looks the parent
+sleeps, so that nothing spins beside a timed child.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from fwcompare.probe import clock
+from fwcompare.record import RunRecord
+from fwcompare.report import number, score
+from fwcompare.spec import RunSpec
+
+
+class Display(AbstractContextManager["Display"]):
+    """Progress over ``total`` runs."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.console = console
+        self.total = total
+        self.done = 0
+        self._spec: RunSpec | None = None
+        self._began = clock()
+        self._progress: Progress | None = None
+        self._all: TaskID | None = None
+        self._run: TaskID | None = None
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}", style="dim"),
+                console=self.console,
+                transient=True,
+                auto_refresh=False,
+            )
+            self._progress.start()
+            if self.total > 1:
+                self._all = self._progress.add_task("runs", total=self.total, note="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def begin(self, spec: RunSpec) -> None:
+        """A run is about to start."""
+        self._spec = spec
+        if self._progress:
+            name = f"{spec.framework.name}/{spec.model.name} s{spec.seed}"
+            self._run = self._progress.add_task(
+                name, total=max(spec.training.epochs, 1), note="starting"
+            )
+            self._progress.refresh()
+
+    def event(self, event: dict[str, Any]) -> None:
+        """The run wrote an event."""
+        if self._progress is None or self._run is None:
+            return
+        if event["event"] == "epoch":
+            metrics = event["metrics"]
+            note = f"loss {metrics['train/loss']:.4f}"
+            if self._spec and (key := f"val/{self._spec.task.metric}") in metrics:
+                note += f"  val {self._spec.task.metric} {score(key, metrics[key])}"
+            self._progress.update(self._run, completed=event["epoch"], note=note)
+        elif event["event"] == "phase" and event["name"] != "train":
+            self._progress.update(self._run, note=f"{event['name']} done")
+        self._progress.refresh()
+
+    def end(self, label: str, record: RunRecord) -> None:
+        """A run has ended; say how."""
+        self.done += 1
+        if self._progress and self._run is not None:
+            self._progress.remove_task(self._run)
+            self._run = None
+        if self._progress and self._all is not None:
+            seconds = (clock() - self._began) / self.done * (self.total - self.done)
+            note = f"about {seconds:.0f} s left" if self.done < self.total else ""
+            self._progress.update(self._all, completed=self.done, note=note)
+        self.console.print(self._line(label, record), soft_wrap=True)
+
+    def _line(self, label: str, record: RunRecord) -> Text:
+        width = len(str(self.total))
+        line = (
+            Text(f"[{self.done:>{width}}/{self.total}] ", style="dim") if self.total > 1 else Text()
+        )
+        line.append(f"{label:<28} ")
+        line.append(f"{record.status:<12}", style="green" if record.ok else "red")
+        metrics = record.metrics
+        quoted = [key for key in ("test/accuracy", "test/mae") if key in metrics]
+        parts = [f"{key} {score(key, metrics[key])}" for key in quoted]
+        if "perf/samples_per_s" in metrics:
+            parts.append(f"{number(metrics['perf/samples_per_s'])} samples/s")
+        if "time/total_s" in metrics:
+            parts.append(f"{metrics['time/total_s']:.1f} s")
+        if record.reason:
+            parts.append(record.reason)
+        line.append("  ".join(parts))
+        return line

@@ -1,0 +1,76 @@
+"""One run from the command line: checked, run, tracked, and shown."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fwcompare import launch
+from fwcompare.config import Configuration, new_run_id
+from fwcompare.display import Display
+from fwcompare.record import LOG_FILE, RunRecord
+from fwcompare.report import score
+
+#: What a person wants to know of one run, in order; the rest is in the record.
+_SHOWN = (
+    ("test/accuracy", "test accuracy"),
+    ("test/mae", "test mean absolute error"),
+    ("test/loss", "test loss"),
+    ("train/loss", "train loss, last epoch"),
+    ("perf/samples_per_s", "samples/s, steady"),
+    ("perf/step_ms_median", "step, ms"),
+    ("time/first_step_s", "first step, s"),
+    ("time/train_s", "training, s"),
+    ("time/total_s", "whole process, s"),
+    ("perf/predict_samples_per_s", "prediction, samples/s"),
+    ("perf/predict_ms_batch1_p50", "prediction at batch 1, ms"),
+    ("memory/peak_rss_mib", "peak memory, MiB"),
+    ("perf/cpu_cores_used", "cores used in training"),
+)
+
+
+def run_single(made: Configuration) -> RunRecord:
+    """Run what a configuration asks for, once.
+
+    Raises:
+        RequestError: what was asked is wrong.
+        UnsupportedError: the engine cannot do it.
+    """
+    console = Console(stderr=True)
+    plan = made.plan()
+    spec = plan.spec
+    spec = spec.but(run=new_run_id(spec.framework.name, spec.model.name, spec.seed))
+    folder = plan.outputs / "runs" / spec.run
+    label = f"{spec.framework.name}/{spec.model.name} s{spec.seed}"
+    with Display(console, 1) as display:
+        display.begin(spec)
+        record = launch.run(spec, folder, display.event)
+        display.end(label, record)
+    if plan.tracking.name != "none":
+        from fwcompare.tracker import Tracker
+
+        Tracker(plan.tracking, plan.outputs, console).log_run(folder, None)
+    out = Console()
+    if record.metrics:
+        out.print(_summary(record))
+    for warning in record.warnings:
+        out.print(Text(f"Warning: {warning}", style="yellow"))
+    if record.status in ("failed", "killed", "out_of_memory"):
+        for line in launch.log_tail(folder, 8):
+            console.print(Text(line, style="dim"), soft_wrap=True)
+        console.print(f"The whole log: {folder / LOG_FILE}", soft_wrap=True)
+    out.print(Text(f"Record: {folder}", style="dim"), soft_wrap=True)
+    return record
+
+
+def _summary(record: RunRecord) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for key, label in _SHOWN:
+        if key in record.metrics:
+            value = record.metrics[key]
+            table.add_row(label, Text(score(key, value), justify="right"))
+    for key in ("device", "execution"):
+        if key in record.facts:
+            table.add_row(key, Text(str(record.facts[key]), justify="right"))
+    return table

@@ -1,0 +1,297 @@
+"""The life of a sweep: blocks, order, the runs, and the comparison at the end."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fwcompare import launch, report
+from fwcompare.compare import SWEEP_FILE, Comparison, compare, load_runs
+from fwcompare.compose import configuration, translate, unsupported_cell
+from fwcompare.config import Configuration, Tracking, new_run_id
+from fwcompare.display import Display
+from fwcompare.errors import FwcompareError, RequestError, UnsupportedError
+from fwcompare.record import SPEC_FILE, RunRecord, now_ms, write_json
+from fwcompare.spec import RunSpec
+
+COMPARISON_FILE = "comparison.json"
+
+#: Options whose cells are run side by side, in random order, within one block.
+_ARM_OPTIONS = ("framework", "execution", "precision", "device")
+
+
+@dataclass
+class Cell:
+    """One run of a sweep: its overrides, and the spec or the reason why it has none."""
+
+    overrides: list[str]
+    engine: str
+    seed: int
+    run: str
+    spec: RunSpec | None = None
+    refusal: str = ""
+
+    def listing(self) -> dict[str, Any]:
+        return {
+            "run": self.run,
+            "engine": self.engine,
+            "seed": self.seed,
+            "overrides": self.overrides,
+        }
+
+    @property
+    def label(self) -> str:
+        model = f"/{self.spec.model.name}" if self.spec else ""
+        return f"{self.engine}{model} s{self.seed}"
+
+
+@dataclass
+class Sweep:
+    """Cells in the order in which they run, and where they leave their records."""
+
+    name: str
+    folder: Path
+    tracking: Tracking
+    outputs: Path
+    baseline: str | None
+    cells: list[Cell] = field(default_factory=list)
+    parent: str | None = None
+
+    def write(self) -> None:
+        """Write the listing from which a report is made, before and after the runs."""
+        listing = {
+            "name": self.name,
+            "written_ms": now_ms(),
+            "baseline": self.baseline,
+            "parent": self.parent,
+            "cells": [cell.listing() for cell in self.cells],
+        }
+        write_json(self.folder / SWEEP_FILE, listing)
+
+
+class Watch:
+    """Sees each run end in the parent: shows it, and hands it to tracking."""
+
+    def __init__(self, sweep: Sweep, display: Display) -> None:
+        self.sweep = sweep
+        self.display = display
+        self.seen: set[str] = set()
+        self._tracker: Any = None
+
+    def ended(self, cell: Cell, record: RunRecord) -> None:
+        self.seen.add(cell.run)
+        self.display.end(cell.label, record)
+        self._track(cell)
+
+    def _track(self, cell: Cell) -> None:
+        if self.sweep.tracking.name == "none" or cell.spec is None:
+            return
+        from fwcompare.tracker import Tracker
+
+        if self._tracker is None:
+            self._tracker = Tracker(self.sweep.tracking, self.sweep.outputs, self.display.console)
+            self.sweep.parent = self._tracker.begin_sweep(self.sweep.name)
+            self.sweep.write()
+        self._tracker.log_run(self.sweep.folder / cell.run, self.sweep.parent)
+
+    def finish(self, comparisons: Sequence[Comparison], counts: dict[str, int]) -> None:
+        if self._tracker is not None and self.sweep.parent is not None:
+            self._tracker.end_sweep(self.sweep.parent, comparisons, counts, self.sweep.folder)
+
+
+#: The sweep whose runs this very process executes; unset in the workers of a remote launcher.
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: Any) -> list[Any]:
+    """Run the cells of a multirun through a Hydra launcher, and compare.
+
+    Every cell is composed and checked first; a cell that its engine cannot do becomes a row.
+
+    Raises:
+        RequestError: something asked for is wrong; nothing has been run.
+        SystemExit: with 1, after the comparison, if a run failed.
+    """
+    console = Console(stderr=True)
+    made = plan(config, cells, loader)
+    made.folder.mkdir(parents=True, exist_ok=True)
+    made.write()
+    with Display(console, len(made.cells)) as display:
+        watch = Watch(made, display)
+        token = _watch.set(watch)
+        try:
+            runnable = []
+            for cell in made.cells:
+                if cell.spec is None:
+                    watch.ended(cell, _refuse(made.folder / cell.run, cell))
+                else:
+                    (made.folder / cell.run).mkdir(exist_ok=True)
+                    cell.spec.write(made.folder / cell.run / SPEC_FILE)
+                    runnable.append(cell)
+            returned = []
+            if runnable:
+                jobs = [
+                    [*cell.overrides, f"++sweep.name={made.name}", f"++sweep.run={cell.run}"]
+                    for cell in runnable
+                ]
+                returned = list(launcher.launch(jobs, initial_job_idx=0))
+            for cell in runnable:
+                if cell.run not in watch.seen:
+                    watch.ended(cell, _collected(made.folder / cell.run, cell))
+        finally:
+            _watch.reset(token)
+            status = finish(made, watch)
+    if status:
+        raise SystemExit(status)
+    return returned
+
+
+def finish(made: Sweep, watch: Watch) -> int:
+    """Compare what there is, write it, track it, show it. Returns the exit code."""
+    runs = load_runs(made.folder)
+    if not runs:
+        return 0
+    counts: dict[str, int] = {}
+    for run in runs:
+        counts[run.record.status] = counts.get(run.record.status, 0) + 1
+    present = {run.engine for run in runs}
+    baseline = made.baseline if made.baseline in present else None
+    comparisons = compare(runs, made.name, baseline)
+    (made.folder / COMPARISON_FILE).write_text(report.as_json(comparisons), encoding="utf-8")
+    watch.finish(comparisons, counts)
+    made.write()
+    console = Console()
+    report.show(comparisons, console)
+    console.print(f"\nRuns and records: {made.folder}", style="dim", soft_wrap=True)
+    console.print(f"Again, without training: fwcompare report {made.name}", style="dim")
+    if made.parent:
+        console.print("In MLflow: fwcompare ui", style="dim")
+    return 1 if set(counts) - {"ok", "unsupported"} else 0
+
+
+def plan(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> Sweep:
+    """Compose and check every cell, and put them in order.
+
+    Raises:
+        RequestError: a cell is wrong in a way that is not its engine's limit.
+    """
+    base = configuration(config)
+    node = base.section("sweep")
+    name = str(node.get("name") or _new_name(config))
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise RequestError(
+            f"sweep.name={name!r} must be made of letters, digits, '_', '-' and '.'."
+        )
+    compare_node = base.section("compare")
+    first_engine = base.engine
+    made = [_cell(config, list(overrides), loader, base) for overrides in cells]
+    if made:
+        first_engine = made[0].engine
+    baseline = compare_node.get("baseline") or first_engine
+    engines = {cell.engine for cell in made}
+    if compare_node.get("baseline") and baseline not in engines:
+        raise RequestError(
+            f"compare.baseline={baseline} is not among the engines of this sweep: "
+            f"{', '.join(sorted(engines))}."
+        )
+    folder = base.outputs / "sweeps" / name
+    return Sweep(name, folder, base.tracking, base.outputs, baseline, list(in_order(made, name)))
+
+
+def in_order(cells: Sequence[Cell], name: str) -> Iterator[Cell]:
+    """Block after block, each in random order: a block holds the arms of one seed and problem.
+
+    The order is drawn from the sweep's name, so it can be told afterwards.
+    """
+    blocks: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        rest = [o for o in cell.overrides if o.split("=")[0] not in _ARM_OPTIONS]
+        blocks.setdefault(tuple(rest), []).append(cell)
+    shuffle = random.Random(name)
+    for block in sorted(blocks.values(), key=lambda block: block[0].seed):
+        shuffle.shuffle(block)
+        yield from block
+
+
+def _new_name(config: Any) -> str:
+    chosen = config.hydra.runtime.choices.get("experiment")
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    return f"{chosen}-{stamp}" if chosen not in (None, "null") else f"sweep-{stamp}"
+
+
+def _cell(config: Any, overrides: list[str], loader: Any, base: Configuration) -> Cell:
+    asked = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
+    engine = asked.get("framework", base.engine)
+    seed = int(asked["seed"]) if asked.get("seed", "").isdigit() else int(base.cfg["seed"])
+    model = base.section("model")["name"] if "model" not in asked else asked["model"]
+    run = new_run_id(engine, re.sub(r"[^\w.-]", "-", str(model)), seed)
+    cell = Cell(overrides, engine, seed, run)
+    try:
+        plan = configuration(loader.load_sweep_config(config, overrides)).plan()
+        cell.engine, cell.seed = plan.spec.framework.name, plan.spec.seed
+        cell.spec = plan.spec.but(run=run)
+    except Exception as error:
+        refusal = unsupported_cell(error)
+        if refusal is None:
+            wrong = translate(error)
+            if isinstance(wrong, RequestError):
+                shown = " ".join(o for o in overrides if not o.startswith("hydra."))
+                raise RequestError(f"In the cell '{shown}': {wrong.message}", wrong.hint) from error
+            raise
+        cell.refusal = str(refusal).replace("\n", " ")
+    return cell
+
+
+def _refuse(folder: Path, cell: Cell) -> RunRecord:
+    folder.mkdir(parents=True, exist_ok=True)
+    now = now_ms()
+    record = RunRecord(cell.run, "unsupported", cell.refusal, now, now)
+    record.write(folder)
+    return record
+
+
+def _collected(folder: Path, cell: Cell) -> RunRecord:
+    """The record of a run that another process executed, or one that says it left none."""
+    record = RunRecord.read(folder)
+    if record is None:
+        now = now_ms()
+        record = RunRecord(cell.run, "killed", "the launcher's worker left no record", now, now)
+        record.write(folder)
+    return record
+
+
+def run_cell(made: Configuration) -> str:
+    """Run one cell of a sweep where the launcher put it. Returns its status; never raises."""
+    node = made.section("sweep")
+    folder = made.outputs / "sweeps" / str(node["name"]) / str(node["run"])
+    spec = RunSpec.read(folder / SPEC_FILE).but(sweep=str(node["name"]))
+    watch = _watch.get()
+    if watch:
+        watch.display.begin(spec)
+    with _failure_recorded(spec, folder):
+        launch.run(spec, folder, watch.display.event if watch else None)
+    record = RunRecord.read(folder)
+    if watch:
+        cell = next(cell for cell in watch.sweep.cells if cell.run == spec.run)
+        watch.ended(cell, record or _collected(folder, cell))
+    return record.status if record else "killed"
+
+
+@contextmanager
+def _failure_recorded(spec: RunSpec, folder: Path) -> Iterator[None]:
+    """A run that cannot even be started gets a record too."""
+    try:
+        yield
+    except FwcompareError as error:
+        status = "unsupported" if isinstance(error, UnsupportedError) else "failed"
+        now = now_ms()
+        RunRecord(spec.run, status, error.message, now, now).write(folder)

@@ -1,0 +1,49 @@
+"""What the tests share: one thread, a cache and outputs of their own, warm workers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fwcompare.testing import WarmPool
+
+#: Spinning OpenMP threads on a shared machine slow everything down many times.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared datasets, made once for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmPool]:
+    """Warm workers: importing a framework takes seconds."""
+    with WarmPool() as pool:
+        yield pool
+
+
+@pytest.fixture
+def cli(tmp_path: Path, cache: Path) -> Cli:
+    """Run the command line in an empty directory, without a terminal."""
+
+    def run(*arguments: str, timeout: float = 240, **environment: str):
+        return subprocess.run(
+            [str(Path(sys.executable).parent / "fwcompare"), *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "FWCOMPARE_CACHE": str(cache), "COLUMNS": "160", **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,51 @@
+"""Records and events survive what files go through."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fwcompare.record import EventFile, RunRecord, read_events
+
+
+def record(**changes):
+    return RunRecord(**{"run": "r", "status": "ok", "reason": "", "started_ms": 1, "ended_ms": 2} | changes)
+
+
+def test_round_trip(tmp_path):
+    written = record(metrics={"a/b": 1.5}, blocks=[[1, 2, 0.5]], history=[{"epoch": 1}])
+    written.write(tmp_path)
+    assert RunRecord.read(tmp_path) == written
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '"x"', '{"schema_version": 99}', '{"schema_version": 1, "odd": 1}']
+)
+def test_what_is_no_record_is_none(tmp_path, text):
+    (tmp_path / "record.json").write_text(text)
+    assert RunRecord.read(tmp_path) is None
+
+
+def test_an_unknown_status_is_refused():
+    with pytest.raises(ValueError, match="fine"):
+        RunRecord.from_json({**json.loads(json.dumps(record().__dict__)), "status": "fine"})
+
+
+def test_a_torn_last_line_waits_for_its_end(tmp_path):
+    path = tmp_path / "events.jsonl"
+    events = EventFile(path)
+    events.write("one", value=1)
+    with path.open("a") as file:
+        file.write('{"event": "two", ')
+    first = list(read_events(path))
+    assert [event["event"] for event, _ in first] == ["one"]
+    with path.open("a") as file:
+        file.write('"value": 2}\nnot json\n{"event": "three"}\n')
+    assert [event["event"] for event, _ in read_events(path, first[-1][1])] == ["two", "three"]
+    events.close()
+
+
+def test_no_events_yet(tmp_path):
+    assert list(read_events(tmp_path / "events.jsonl")) == []
