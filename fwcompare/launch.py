@@ -272,7 +272,7 @@ def _settle(
         reason = f"{reason}: {tail[-1]}"
     record = _from_events(spec, folder, started_ms, status, reason)
     record.write(folder)
-    return record
+    return RunRecord.read(folder) or record
 
 
 def _from_events(

@@ -52,32 +52,34 @@ def _median(key: str) -> Callable[[Row], str]:
     return cell
 
 
-def _score(metric: str) -> Callable[[Row], str]:
+def _score(metric: str, ranges: bool) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         spread = row.metrics.get(metric)
         if spread is None:
             return "–"
         middle = score(metric, spread.median)
-        if spread.count == 1:
+        if spread.count == 1 or not ranges:
             return middle
         return f"{middle} [{score(metric, spread.low)}, {score(metric, spread.high)}]"
 
     return cell
 
 
-def _ratio(baseline: str | None) -> Callable[[Row], str]:
+def _ratio(baseline: str | None, ranges: bool) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         if row.label == baseline:
             return "baseline"
-        return ratio(row.ratio) if row.ratio else "–"
+        return ratio(row.ratio, ranges) if row.ratio else "–"
 
     return cell
 
 
-def ratio(spread: Spread) -> str:
-    """A ratio with its range over seeds."""
+def ratio(spread: Spread, ranges: bool = True) -> str:
+    """A ratio, with its range over seeds where there are several."""
     middle = f"{spread.median:.2f}x"
-    return middle if spread.count == 1 else f"{middle} [{spread.low:.2f}, {spread.high:.2f}]"
+    if spread.count == 1 or not ranges:
+        return middle
+    return f"{middle} [{spread.low:.2f}, {spread.high:.2f}]"
 
 
 def _status(row: Row) -> str:
@@ -87,13 +89,13 @@ def _status(row: Row) -> str:
     )
 
 
-def columns(comparison: Comparison) -> list[Column]:
-    """The columns of a comparison's table."""
+def columns(comparison: Comparison, ranges: bool = True) -> list[Column]:
+    """The columns of a comparison's table, with or without the ranges over seeds."""
     return [
         Column("engine", lambda row: row.label),
-        Column(comparison.metric.replace("/", " "), _score(comparison.metric)),
+        Column(comparison.metric.replace("/", " "), _score(comparison.metric, ranges)),
         Column("samples/s", _median(THROUGHPUT), 0),
-        Column(f"vs {comparison.baseline or 'baseline'}", _ratio(comparison.baseline), 0),
+        Column("vs baseline", _ratio(comparison.baseline, ranges), 0),
         Column("first step s", _median("time/first_step_s"), 2),
         Column("total s", _median("time/total_s"), 1),
         Column("predict/s", _median("perf/predict_samples_per_s"), 3),
@@ -104,14 +106,17 @@ def columns(comparison: Comparison) -> list[Column]:
 
 
 def table(comparison: Comparison, width: int) -> Table:
-    """The table for a terminal of ``width`` columns; the least needed columns go first."""
-    chosen = columns(comparison)
-    while True:
-        made = _table(comparison, chosen)
-        worst = max(column.rank for column in chosen)
-        if worst == 0 or Console(width=10_000).measure(made).minimum <= width:
-            return made
-        chosen = [column for column in chosen if column.rank < worst]
+    """The table for a terminal of ``width`` columns.
+
+    The least needed columns are left out first, then the ranges.
+    """
+    for ranges in (True, False):
+        for rank in (3, 2, 1, 0):
+            chosen = [column for column in columns(comparison, ranges) if column.rank <= rank]
+            made = _table(comparison, chosen)
+            if Console(width=10_000).measure(made).minimum <= width:
+                return made
+    return made
 
 
 def _table(comparison: Comparison, chosen: Sequence[Column]) -> Table:

@@ -138,7 +138,7 @@ def test_reading_puts_params_in(tmp_path):
     file = tmp_path / "m.yml"
     file.write_text(
         "layers:\n"
-        '- {name: n, kind: batch_norm, momentum: 0.9, epsilon: 1e-5}\n'
+        "- {name: n, kind: batch_norm, momentum: 0.9, epsilon: 1e-5}\n"
         '- {name: "c${width}", kind: conv2d, filters: "${width * 2}", kernel_size: [3, 3]}\n'
     )
     made = read(file, {"width": 5}, IMAGE)

@@ -10,7 +10,9 @@ from fwcompare.record import EventFile, RunRecord, read_events
 
 
 def record(**changes):
-    return RunRecord(**{"run": "r", "status": "ok", "reason": "", "started_ms": 1, "ended_ms": 2} | changes)
+    return RunRecord(
+        **{"run": "r", "status": "ok", "reason": "", "started_ms": 1, "ended_ms": 2} | changes
+    )
 
 
 def test_round_trip(tmp_path):

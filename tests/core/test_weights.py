@@ -55,7 +55,10 @@ def test_constants():
 def test_each_tensor_has_a_stream_of_its_own():
     other = Graph.from_layers(
         (200,),
-        [{"name": "x", "kind": "dense", "units": 200}, {"name": "d", "kind": "dense", "units": 300}],
+        [
+            {"name": "x", "kind": "dense", "units": 200},
+            {"name": "d", "kind": "dense", "units": 300},
+        ],
     )
     same = draw(other, "lecun", "normal", 1.0, 7)["d/kernel"]
     assert (same == draw(GRAPH, "lecun", "normal", 1.0, 7)["d/kernel"]).all()

@@ -1,0 +1,99 @@
+"""The local run table: one SQLite file, made whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from fwcompare.errors import RequestError
+
+_PREFIX = "sqlite:///"
+
+#: File systems that machines share. SQLite's write-ahead log needs shared memory, which they lack.
+_SHARED_FILE_SYSTEMS = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "gpfs", "lustre", "nfs", "nfs4", "smb3",
+}  # fmt: skip
+
+
+def sqlite_uri(path: Path) -> str:
+    """The tracking URI of a SQLite file; absolute, for a relative one would follow the process."""
+    return _PREFIX + str(path.expanduser().absolute())
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a SQLite tracking URI, or None if the URI is of another kind.
+
+    Raises:
+        RequestError: the URI names no file, or one that releases of SQLAlchemy read differently.
+    """
+    if not uri.startswith("sqlite:"):
+        return None
+    path = uri.removeprefix(_PREFIX)
+    if path in (uri, "") or path.startswith(":memory:") or "%" in path or "?" in path:
+        raise RequestError(
+            f"The tracking URI '{uri}' does not name a file that MLflow can open.",
+            f"Write {_PREFIX}/absolute/path/mlflow.db, without '%' and '?'.",
+        )
+    return Path(path).expanduser().absolute()
+
+
+@contextmanager
+def locked(path: Path, mode: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file; the system lets go of it even when a process is killed."""
+    with path.open(mode) as file:
+        with suppress(OSError):  # a file system without locks is no reason to lose a run
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def ensure(path: Path) -> None:
+    """Make the run table if it is missing; of several processes one makes it and the others wait.
+
+    MLflow builds its tables in dozens of migrations, and a process ended in between leaves a file
+    that no later one can open. So they are built in a scratch folder and moved into place.
+
+    Raises:
+        OSError, sqlite3.Error: the file cannot be made or is no database. MLflow would try for
+            more than a minute before it said so.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with locked(path.with_name(path.name + ".lock"), "w"):
+            if not path.exists():
+                _make(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA schema_version")
+
+
+def _make(path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fwcompare-") as folder:
+        scratch = Path(folder) / "mlflow.db"
+        _write_ahead(scratch)  # halves the time of the migrations
+        MlflowClient(sqlite_uri(scratch)).search_experiments(max_results=1)
+        with closing(sqlite3.connect(scratch)) as database:
+            database.execute("VACUUM INTO ?", (str(part),))
+    if not _on_shared_file_system(path):
+        _write_ahead(part)
+    part.replace(path)
+
+
+def _write_ahead(path: Path) -> None:
+    """Let readers and a writer work at once; the file remembers it."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+
+
+def _on_shared_file_system(path: Path) -> bool:
+    mounts = {Path(mount.mountpoint): mount.fstype for mount in psutil.disk_partitions(all=True)}
+    nearest = next((mounts[parent] for parent in path.resolve().parents if parent in mounts), "")
+    return nearest in _SHARED_FILE_SYSTEMS

@@ -1,0 +1,85 @@
+"""``fwcompare sync``: run folders and sweeps into a store, as often as one likes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fwcompare.errors import RequestError
+from fwcompare.record import SPEC_FILE, RunRecord
+from fwcompare.track.store import Store
+
+SWEEP_FILE = "sweep.json"
+
+
+@dataclass
+class Synced:
+    """What a replay did, and what it could not do."""
+
+    runs: int = 0
+    sweeps: int = 0
+    #: Run folders without a record: still running, or cut off.
+    unfinished: list[Path] = field(default_factory=list)
+    #: Folders that hold no run or sweep that can be read, and why.
+    unreadable: dict[Path, str] = field(default_factory=dict)
+
+
+def sync(folders: Iterable[Path], store: Store, *, weights: bool = False) -> Synced:
+    """Replay run folders, and sweep folders with all their runs.
+
+    A sweep folder holds ``sweep.json``: its ``name``, and ``runs``, the paths of its run folders,
+    absolute or from the sweep folder. Its parent run is found by name, for the id that a sweep
+    knows may belong to another store.
+
+    Raises:
+        RunError: the store cannot be reached; the next call takes up where this one ended.
+    """
+    done = Synced()
+    for folder in folders:
+        if (folder / SWEEP_FILE).is_file():
+            _sync_sweep(folder, store, done, weights)
+        else:
+            _sync_run(folder, store, None, done, weights)
+    return done
+
+
+def _sync_sweep(folder: Path, store: Store, done: Synced, weights: bool) -> None:
+    try:
+        name, runs = _read_sweep(folder / SWEEP_FILE)
+    except RequestError as error:
+        done.unreadable[folder] = error.message
+        return
+    records = [record for run in runs if (record := RunRecord.read(run))]
+    started = min((record.started_ms for record in records), default=None)
+    parent = store.begin_sweep(name, started_ms=started)
+    for run in runs:
+        _sync_run(run, store, parent, done, weights)
+    done.sweeps += 1
+    if len(records) == len(runs):  # or else it may be running now
+        good = all(record.status in ("ok", "unsupported") for record in records)
+        ended = max((record.ended_ms for record in records), default=None)
+        store.end_sweep(parent, "ok" if good else "failed", ended_ms=ended)
+
+
+def _sync_run(folder: Path, store: Store, parent: str | None, done: Synced, weights: bool) -> None:
+    if not (folder / SPEC_FILE).is_file():
+        done.unreadable[folder] = f"There is no {SPEC_FILE} in {folder}."
+    elif RunRecord.read(folder) is None:
+        done.unfinished.append(folder)
+    else:
+        try:
+            store.log_run(folder, parent, weights=weights)
+            done.runs += 1
+        except RequestError as error:
+            done.unreadable[folder] = error.message
+
+
+def _read_sweep(path: Path) -> tuple[str, list[Path]]:
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        return str(data["name"]), [path.parent / run for run in data["runs"]]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RequestError(f"{path} is not a sweep: {error!r}.") from error
