@@ -114,7 +114,7 @@ def table(comparison: Comparison, width: int) -> Table:
         for rank in (3, 2, 1, 0):
             chosen = [column for column in columns(comparison, ranges) if column.rank <= rank]
             made = _table(comparison, chosen)
-            if Console(width=10_000).measure(made).minimum <= width:
+            if Console(width=10_000).measure(made).maximum <= width:
                 return made
     return made
 
