@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fwcompare.errors import RequestError
+from fwcompare.errors import RequestError, RunError
 from fwcompare.graph import draw, load, save
 from fwcompare.plugin import Front, front
 from fwcompare.probe import clock
@@ -26,6 +28,7 @@ from fwcompare.record import (
     LOG_FILE,
     SPEC_FILE,
     RunRecord,
+    log_tail,
     now_ms,
     read_events,
 )
@@ -54,6 +57,8 @@ WORKER_ROOMS = (
     "data/__init__.py",
     "data/batches.py",
     "plugin.py",
+    "parity/__init__.py",
+    "parity/trace.py",
     "worker.py",
 )
 
@@ -301,18 +306,6 @@ def _from_events(
     return replace(record, metrics=metrics)
 
 
-def log_tail(folder: Path, lines: int = 20, most_bytes: int = 20_000) -> list[str]:
-    """The last lines of a run's log that say something."""
-    try:
-        with (folder / LOG_FILE).open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(file.tell() - most_bytes, 0))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
-
-
 class WarmWorker:
     """A child that runs many specs, one after another: for proofs and tests, never for timing.
 
@@ -345,24 +338,33 @@ class WarmWorker:
 
     def run(self, spec: RunSpec, folder: Path) -> RunRecord:
         """Run one spec. Raises ``RunError`` if the worker is gone."""
-        import json
-
-        from fwcompare.errors import RunError
-
         spec.write(folder / SPEC_FILE)
+        self.request(do="run", folder=str(folder))
+        record = RunRecord.read(folder)
+        if record is None:
+            raise RunError(f"A warm worker left no record in {folder}.", self.log_tail())
+        return record
+
+    def request(self, **request: Any) -> dict[str, str]:
+        """Send one request and wait for its reply. Raises ``RunError`` if the worker is gone."""
         assert self._child.stdin and self._child.stdout
         try:
-            self._child.stdin.write(json.dumps({"folder": str(folder)}) + "\n")
+            self._child.stdin.write(json.dumps(request) + "\n")
             self._child.stdin.flush()
             reply = self._child.stdout.readline()
         except BrokenPipeError:
             reply = ""
-        record = RunRecord.read(folder)
-        if not reply or record is None:
-            self._log.seek(0)
-            tail = self._log.read().decode("utf-8", "replace").strip().splitlines()[-20:]
-            raise RunError("A warm worker ended in mid-run.", "\n".join(tail))
-        return record
+        if not reply:
+            raise RunError("A warm worker ended before its reply.", self.log_tail())
+        answer: dict[str, str] = json.loads(reply)
+        return answer
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The last lines that the worker printed."""
+        with os.fdopen(os.dup(self._log.fileno()), "rb") as log:
+            log.seek(0)
+            text = log.read().decode("utf-8", "replace")
+        return "\n".join(text.strip().splitlines()[-lines:])
 
     def close(self) -> None:
         """End the worker."""
@@ -377,6 +379,45 @@ class WarmWorker:
         self._log.close()
 
     def __enter__(self) -> WarmWorker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class WarmPool:
+    """Warm workers by the environment that their engines need; safe for several threads."""
+
+    def __init__(self) -> None:
+        self._workers: dict[tuple[tuple[str, str], ...], tuple[WarmWorker, threading.Lock]] = {}
+        self._starting = threading.Lock()
+
+    def run(self, spec: RunSpec, folder: Path) -> RunRecord:
+        """Run a prepared folder in a warm worker that fits, starting one if there is none."""
+        worker, lock = self._worker(spec)
+        with lock:
+            return worker.run(spec, folder)
+
+    def trace(self, spec: RunSpec, folder: Path, mutation: str | None = None) -> dict[str, str]:
+        """Trace a prepared folder; the reply's ``status`` says how it went."""
+        worker, lock = self._worker(spec)
+        with lock:
+            return worker.request(do="trace", folder=str(folder), mutation=mutation)
+
+    def _worker(self, spec: RunSpec) -> tuple[WarmWorker, threading.Lock]:
+        key = tuple(sorted(WarmWorker.variables(spec).items()))
+        with self._starting:
+            if key not in self._workers:
+                self._workers[key] = (WarmWorker(spec), threading.Lock())
+            return self._workers[key]
+
+    def close(self) -> None:
+        """End every worker."""
+        for worker, _ in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+    def __enter__(self) -> WarmPool:
         return self
 
     def __exit__(self, *_: object) -> None:

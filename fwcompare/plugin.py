@@ -71,6 +71,13 @@ class Trainer(Protocol):
     def weights(self) -> Weights:
         """The present weights, by canonical name and in canonical layout."""
 
+    def activations(self, inputs: np.ndarray, training: bool) -> dict[str, np.ndarray]:
+        """The output of every layer for one batch, by layer name, channels last.
+
+        Neither weights nor statistics change. In training mode normalisation uses the batch's own
+        statistics.
+        """
+
     def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
         """Loss of one batch in training mode and its gradient for every trainable tensor.
 

@@ -6,6 +6,7 @@ The run folder is the source of truth; MLflow is a view of it that can be rebuil
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -74,6 +75,18 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], i
                 continue
             if isinstance(event, dict):
                 yield event, offset
+
+
+def log_tail(folder: Path, lines: int = 20, most_bytes: int = 20_000) -> list[str]:
+    """The last lines of a run's log that say something."""
+    try:
+        with (folder / LOG_FILE).open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(file.tell() - most_bytes, 0))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rich.text import Text
 from fwcompare import launch
 from fwcompare.config import Configuration, new_run_id
 from fwcompare.display import Display
-from fwcompare.record import LOG_FILE, RunRecord
+from fwcompare.record import LOG_FILE, RunRecord, log_tail
 from fwcompare.report import score
 
 #: What a person wants to know of one run, in order; the rest is in the record.
@@ -57,7 +57,7 @@ def run_single(made: Configuration) -> RunRecord:
     for warning in record.warnings:
         out.print(Text(f"Warning: {warning}", style="yellow"))
     if record.status in ("failed", "killed", "out_of_memory"):
-        for line in launch.log_tail(folder, 8):
+        for line in log_tail(folder, 8):
             console.print(Text(line, style="dim"), soft_wrap=True)
         console.print(f"The whole log: {folder / LOG_FILE}", soft_wrap=True)
     out.print(Text(f"Record: {folder}", style="dim"), soft_wrap=True)

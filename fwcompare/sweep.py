@@ -73,6 +73,7 @@ class Sweep:
             "written_ms": now_ms(),
             "baseline": self.baseline,
             "parent": self.parent,
+            "runs": [cell.run for cell in self.cells],
             "cells": [cell.listing() for cell in self.cells],
         }
         write_json(self.folder / SWEEP_FILE, listing)

@@ -12,9 +12,8 @@ import numpy as np
 from fwcompare.data.batches import DataFolder
 from fwcompare.data.prepare import Split, write_folder
 from fwcompare.graph import Graph
-from fwcompare.launch import WarmWorker, prepare
+from fwcompare.launch import WarmPool, prepare
 from fwcompare.plugin import front
-from fwcompare.record import RunRecord
 from fwcompare.spec import (
     Dataset,
     Device,
@@ -29,6 +28,8 @@ from fwcompare.spec import (
     Training,
     optimizer_class,
 )
+
+__all__ = ["OPTIMIZER_OPTIONS", "WarmPool", "make_run", "optimizer", "small_data"]
 
 _numbers = itertools.count()
 
@@ -120,28 +121,3 @@ def make_run(
     )
     prepare(spec, folder)
     return spec, folder
-
-
-class WarmPool:
-    """Warm workers by the environment that their engines need; close it when done."""
-
-    def __init__(self) -> None:
-        self._workers: dict[tuple[tuple[str, str], ...], WarmWorker] = {}
-
-    def run(self, spec: RunSpec, folder: Path) -> RunRecord:
-        """Run a spec in a warm worker that fits it, starting one if there is none."""
-        key = tuple(sorted(WarmWorker.variables(spec).items()))
-        if key not in self._workers:
-            self._workers[key] = WarmWorker(spec)
-        return self._workers[key].run(spec, folder)
-
-    def close(self) -> None:
-        for worker in self._workers.values():
-            worker.close()
-        self._workers.clear()
-
-    def __enter__(self) -> WarmPool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -17,7 +17,9 @@ from fwcompare.errors import FwcompareError
 
 def store_uri(tracking: Tracking, outputs: Path) -> str:
     """The tracking URI: the one given, or SQLite under ``outputs``."""
-    return tracking.uri or f"sqlite:///{outputs / 'mlflow.db'}"
+    from fwcompare.track import sqlite_uri
+
+    return tracking.uri or sqlite_uri(outputs / "mlflow.db")
 
 
 class Tracker:
@@ -76,7 +78,7 @@ class Tracker:
         self._try(
             "end_sweep",
             parent,
-            "FAILED" if failed else "FINISHED",
+            "failed" if failed else "ok",
             {f"sweep/runs_{status}": float(count) for status, count in counts.items()},
             {},
             report.markdown(comparisons),

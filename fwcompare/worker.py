@@ -347,14 +347,33 @@ def _settle_in() -> None:
 
 
 def _serve() -> None:
-    """Run folder after folder: a JSON line ``{"folder": ...}`` in, ``{"status": ...}`` out."""
+    """Do request after request, a JSON line each, with a JSON line in reply.
+
+    ``{"do": "run", "folder": ...}`` runs a spec; ``{"do": "trace", "folder": ..., "mutation":
+    ...}`` traces one. The reply holds ``status`` and ``reason``.
+    """
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a framework prints must not get between the replies
     for line in sys.stdin:
         request = json.loads(line)
-        record = run(Path(request["folder"]))
-        replies.write(json.dumps({"status": record.status, "reason": record.reason}) + "\n")
+        status, reason = _answer(request)
+        replies.write(json.dumps({"status": status, "reason": reason}) + "\n")
         replies.flush()
+
+
+def _answer(request: dict[str, Any]) -> tuple[str, str]:
+    folder = Path(request["folder"])
+    if request["do"] == "run":
+        record = run(folder)
+        return record.status, record.reason
+    from fwcompare.parity.trace import trace
+
+    try:
+        trace(folder, request.get("mutation"))
+    except Exception as error:
+        traceback.print_exc()
+        return _classify(error)
+    return "ok", ""
 
 
 def main(arguments: list[str]) -> int:

@@ -477,6 +477,8 @@ def test_a_server_shows_the_runs_takes_runs_and_goes_away(uri: str, tmp_path: Pa
         assert "graph.json" in before["artifacts"]
         with pytest.raises(RequestError, match="a server already"):
             serve_ui(address)
+        with pytest.raises(RequestError, match="not a database"):
+            serve_ui(sqlite_uri(Path(__file__)), port=free_port())
     finally:
         end(server)
     with pytest.raises(ProcessLookupError):

@@ -91,33 +91,61 @@ class Feed:
         seed: int,
         drop_last: bool,
         max_steps: int | None = None,
+        first_step: int = 0,
     ) -> None:
         self.samples = samples
         self.batch_size = batch_size
         self.seed = seed
+        self.drop_last = drop_last
+        #: Steps of the whole training that lie before this feed; 0 but for a part of a feed.
+        self.first_step = first_step
         whole, rest = divmod(samples, batch_size)
         self.steps_per_epoch = whole + (rest > 0 and not drop_last)
         self.total_steps = self.steps_per_epoch * epochs
         if max_steps is not None:
             self.total_steps = min(self.total_steps, max_steps)
 
+    def part(self, first_step: int, end_step: int) -> Feed:
+        """The steps from ``first_step`` up to but not including ``end_step`` of this feed."""
+        epochs = -(-end_step // max(self.steps_per_epoch, 1))
+        return Feed(
+            self.samples, self.batch_size, epochs, self.seed, self.drop_last, end_step, first_step
+        )
+
     @property
     def epochs(self) -> range:
-        """Epoch numbers, from 1; the last may be cut short by ``max_steps``."""
+        """Epoch numbers, from 1; the first and the last may be cut short."""
         if not self.steps_per_epoch:
             return range(1, 1)
-        return range(1, -(-self.total_steps // self.steps_per_epoch) + 1)
+        first = self.first_step // self.steps_per_epoch + 1
+        return range(first, -(-self.total_steps // self.steps_per_epoch) + 1)
+
+    @property
+    def step_count(self) -> int:
+        """Steps in this feed: all of them, or those of its part."""
+        return max(self.total_steps - self.first_step, 0)
+
+    def _bounds(self, epoch: int) -> tuple[int, int]:
+        """The steps of this epoch that belong to the feed, counted within the epoch."""
+        before = (epoch - 1) * self.steps_per_epoch
+        return (
+            max(self.first_step - before, 0),
+            min(self.steps_per_epoch, self.total_steps - before),
+        )
 
     def steps(self, epoch: int) -> int:
         """Steps in this epoch."""
-        return min(self.steps_per_epoch, self.total_steps - (epoch - 1) * self.steps_per_epoch)
+        first, end = self._bounds(epoch)
+        return end - first
 
     def batch_sizes(self, epoch: int) -> list[int]:
         return [len(ids) for ids in self.batches(epoch)]
 
     def order(self, epoch: int) -> np.ndarray:
         """Sample ids of this epoch in order, int64, those of dropped batches left out."""
-        return _order(self.samples, self.seed, epoch)[: self.steps(epoch) * self.batch_size]
+        first, end = self._bounds(epoch)
+        whole = _order(self.samples, self.seed, epoch)
+        return whole[first * self.batch_size : end * self.batch_size]
 
     def batches(self, epoch: int) -> Sequence[np.ndarray]:
         """Sample ids of each batch."""

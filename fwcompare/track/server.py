@@ -16,7 +16,7 @@ from typing import IO
 
 from fwcompare.errors import RequestError, RunError
 from fwcompare.track import database
-from fwcompare.track.connection import is_server, prepare, shown
+from fwcompare.track.connection import is_server, opening, prepare, shown
 
 #: Seconds a server has to answer for the first time; loading it takes two to ten.
 START_SECONDS = 90.0
@@ -32,7 +32,7 @@ def serve_ui(uri: str, host: str = "127.0.0.1", port: int = 5000) -> subprocess.
     server with ``end``.
 
     Raises:
-        RequestError: the store is a server already, or the port is taken.
+        RequestError: the store is a server already or no database, or the port is taken.
         RunError: the server did not come up.
     """
     if is_server(uri):
@@ -42,7 +42,8 @@ def serve_ui(uri: str, host: str = "127.0.0.1", port: int = 5000) -> subprocess.
     path = database.sqlite_path(uri)
     if path is not None:
         uri = database.sqlite_uri(path)
-        database.ensure(path)
+        with opening(uri):
+            database.ensure(path)
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from fwcompare.errors import RequestError
-from fwcompare.launch import log_tail
 from fwcompare.record import (
     EVENTS_FILE,
     FINAL_WEIGHTS,
@@ -18,6 +17,7 @@ from fwcompare.record import (
     LOG_FILE,
     RECORD_FILE,
     SPEC_FILE,
+    log_tail,
     now_ms,
 )
 from fwcompare.track import connection, database

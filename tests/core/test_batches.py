@@ -51,3 +51,12 @@ def test_digests_tell_epochs_and_seeds_apart():
     assert len(set(digests)) == 3
     assert digests == Feed(100, 32, 3, seed=0, drop_last=True).digests()
     assert digests != Feed(100, 32, 3, seed=1, drop_last=True).digests()
+
+
+def test_parts_make_the_whole():
+    feed = Feed(100, 32, 4, seed=0, drop_last=True)
+    parts = [feed.part(0, 1), feed.part(1, 5), feed.part(5, 12)]
+    assert [list(part.epochs) for part in parts] == [[1], [1, 2], [2, 3, 4]]
+    assert [part.total_steps - part.first_step for part in parts] == [1, 4, 7]
+    joined = [ids.tolist() for part in parts for ids in part.all_batches()]
+    assert joined == [ids.tolist() for ids in feed.all_batches()]

@@ -1,0 +1,269 @@
+"""Two traces compared rung by rung: pure functions.
+
+Each rung states its largest difference and its tolerance. A difference of curves is relative to the
+reference's value at that step; one of tensors is the relative L2 norm, tensor by tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fwcompare.graph import Graph
+from fwcompare.parity.trace import Trace
+
+#: Rungs in order, with what each compares.
+RUNGS = {
+    "P0": "shapes and hyper-parameters",
+    "P1": "outputs, both modes",
+    "P2": "loss",
+    "P3": "gradients",
+    "P4": "weights, slots, statistics",
+    "P5": "batches",
+    "P6": "loss curves",
+}
+
+#: Least tolerances by precision: (training, evaluation). The float64 ones lie far above what
+#: rounding was seen to do in shallow models and well below the smallest real difference tried
+#: (2e-10, a clipping formula after ten steps).
+LEAST = {"float64": (1e-11, 3e-11), "float32": (2e-6, 2e-4)}
+
+#: A tolerance is at least so many times the reference's own answer to a change of its weights by
+#: one unit in the last place.
+RESPONSE_FACTOR = 100.0
+
+#: A proof covers as many steps as keep its tolerance below this.
+LARGEST = {"float64": 1e-10, "float32": 1e-4}
+
+#: A gradient this much smaller than the largest one carries rounding noise alone.
+NOISE = {"float64": 1e-13, "float32": 1e-5}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One result: the largest difference, where it is, and what would have been accepted."""
+
+    name: str
+    difference: float
+    tolerance: float
+    where: str = ""
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """NaN never holds."""
+        return bool(self.difference <= self.tolerance)
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """What rounding alone may do here: from the reference's answer to a change of one ulp."""
+
+    precision: str
+    steps: int
+    #: Accepted relative difference of the training loss at each step, shape (steps,).
+    train: np.ndarray
+    evaluation: np.ndarray
+    outputs: float
+    gradients: Mapping[str, float]
+    state: Mapping[str, float]
+
+
+def tolerances(reference: Trace, nudged: Trace, precision: str) -> Tolerances:
+    """Tolerances from the reference and itself with weights changed by one ulp.
+
+    The number of steps is cut to those whose tolerance stays below ``LARGEST``.
+    """
+    least_train, least_eval = LEAST[precision]
+    response = _running(relative(reference.arrays["losses"], nudged.arrays["losses"]))
+    train = np.maximum(least_train, RESPONSE_FACTOR * response)
+    allowed = train <= LARGEST[precision]
+    steps = len(train) if allowed.all() else int(np.argmin(allowed))
+    response = _running(relative(reference.arrays["evaluations"], nudged.arrays["evaluations"]))
+    evaluation = np.maximum(least_eval, RESPONSE_FACTOR * response)
+
+    def by_tensor(kind: str) -> dict[str, float]:
+        a, b = reference.of(kind), nudged.of(kind)
+        return {
+            name: max(least_train, RESPONSE_FACTOR * relative_norm(a[name], b[name])) for name in a
+        }
+
+    outputs = [max(by_tensor(kind).values(), default=least_train) for kind in ("eval", "train")]
+    state: dict[str, float] = {}
+    for point in reference.checkpoints:
+        for kind in (f"weights@{point}", f"slots@{point}"):
+            state |= {f"{kind}:{name}": value for name, value in by_tensor(kind).items()}
+    return Tolerances(
+        precision, steps, train, evaluation, max(outputs), by_tensor("gradient"), state
+    )
+
+
+def _running(values: np.ndarray) -> np.ndarray:
+    """The largest value so far."""
+    return np.maximum.accumulate(values) if len(values) else values
+
+
+def relative(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Element-wise ``|other - reference| / |reference|``; 0 where both are 0."""
+    difference = np.abs(other - reference)
+    scale = np.maximum(np.abs(reference), np.finfo(np.float64).tiny)
+    return np.where(difference == 0, 0.0, difference / scale)
+
+
+def relative_norm(reference: np.ndarray, other: np.ndarray) -> float:
+    """``|other - reference| / |reference|`` in the L2 norm; 0 where both are 0."""
+    if reference.shape != other.shape:
+        return float("inf")
+    difference = float(np.linalg.norm((other - reference).ravel()))
+    if difference == 0:
+        return 0.0
+    return difference / max(float(np.linalg.norm(reference.ravel())), np.finfo(np.float64).tiny)
+
+
+def without_gradient(graph: Graph) -> list[str]:
+    """Tensors whose true gradient is zero by rule: a bias that a batch norm takes away at once.
+
+    Rounding noise there is all there is, and Adam would turn it into whole steps.
+    """
+    followers: dict[str, list[str]] = {}
+    for layer in graph.layers:
+        for source in layer.inputs:
+            followers.setdefault(source, []).append(layer.kind.kind)
+    return [
+        f"{layer.name}/bias"
+        for layer in graph.layers
+        if any(parameter.name == "bias" for parameter in layer.parameters)
+        and followers.get(layer.name) == ["batch_norm"]
+    ]
+
+
+def depends_on(graph: Graph, excluded: Iterable[str]) -> list[str]:
+    """Statistics that an excluded bias shifts: the moving mean of the norm behind it."""
+    layers = {name.rpartition("/")[0] for name in excluded}
+    return [
+        f"{layer.name}/moving_mean"
+        for layer in graph.layers
+        if layer.kind.kind == "batch_norm" and set(layer.inputs) & layers
+    ]
+
+
+def climb(reference: Trace, other: Trace, graph: Graph, allowed: Tolerances) -> list[Rung]:
+    """All rungs for one engine against the reference."""
+    excluded = without_gradient(graph)
+    skipped = {*excluded, *depends_on(graph, excluded)}
+    return [
+        _facts_rung(reference, other),
+        _outputs_rung(reference, other, graph, allowed),
+        _loss_rung(reference, other, allowed),
+        _gradient_rung(reference, other, allowed, skipped),
+        _state_rung(reference, other, allowed, skipped),
+        _batches_rung(reference, other),
+        _curves_rung(reference, other, allowed),
+    ]
+
+
+def _facts_rung(reference: Trace, other: Trace) -> Rung:
+    wrong = []
+    for key in ("shapes", "optimizer", "learning_rates"):
+        if reference.facts[key] != other.facts[key]:
+            wrong.append(key.replace("_", " "))
+    return Rung("P0", float(len(wrong)), 0.0, ", ".join(wrong))
+
+
+def _outputs_rung(reference: Trace, other: Trace, graph: Graph, allowed: Tolerances) -> Rung:
+    last = graph.layers[-1].name
+    worst, where = 0.0, ""
+    for mode in ("eval", "train"):
+        found = relative_norm(reference.of(mode)[last], other.of(mode)[last])
+        if not found <= worst:
+            worst, where = found, f"{mode} mode"
+    return Rung("P1", worst, allowed.outputs, where)
+
+
+def _loss_rung(reference: Trace, other: Trace, allowed: Tolerances) -> Rung:
+    difference = float(relative(reference.arrays["loss"], other.arrays["loss"])[0])
+    least = LEAST[allowed.precision][0]
+    tolerance = max(least, float(allowed.train[0]) if len(allowed.train) else least)
+    return Rung("P2", difference, tolerance)
+
+
+def _gradient_rung(reference: Trace, other: Trace, allowed: Tolerances, skipped: set[str]) -> Rung:
+    expected, found = reference.of("gradient"), other.of("gradient")
+    floor = NOISE[allowed.precision] * max(
+        (float(np.abs(array).max()) for array in expected.values()), default=0.0
+    )
+    pairs = {
+        name: (array, found.get(name), allowed.gradients[name])
+        for name, array in expected.items()
+        if name not in skipped and float(np.abs(array).max()) > floor
+    }
+    return _tensor_rung("P3", pairs, skipped & set(expected))
+
+
+def _state_rung(reference: Trace, other: Trace, allowed: Tolerances, skipped: set[str]) -> Rung:
+    pairs: dict[str, tuple[np.ndarray, np.ndarray | None, float]] = {}
+    left_out = set()
+    for point in reference.checkpoints:
+        if point > allowed.steps:
+            continue
+        for kind in (f"weights@{point}", f"slots@{point}"):
+            found = other.of(kind)
+            for name, array in reference.of(kind).items():
+                if name.partition(".")[0] in skipped:
+                    left_out.add(name)
+                    continue
+                label = f"{name} after {point} step{'s' if point > 1 else ''}"
+                pairs[label] = (array, found.get(name), allowed.state[f"{kind}:{name}"])
+    return _tensor_rung("P4", pairs, left_out)
+
+
+def _tensor_rung(
+    name: str,
+    pairs: Mapping[str, tuple[np.ndarray, np.ndarray | None, float]],
+    left_out: Iterable[str],
+) -> Rung:
+    """The tensor that exceeds its tolerance most, or comes nearest to it."""
+    worst, difference, tolerance, where = -1.0, 0.0, LEAST["float64"][0], ""
+    for label, (expected, found, accepted) in pairs.items():
+        own = relative_norm(expected, found) if found is not None else float("inf")
+        share = own / accepted if own == own else float("inf")
+        if share > worst:
+            worst, difference, tolerance, where = share, own, accepted, label
+    note = f"left out, true gradient zero: {', '.join(sorted(left_out))}" if left_out else ""
+    return Rung(name, difference, tolerance, where, note)
+
+
+def _batches_rung(reference: Trace, other: Trace) -> Rung:
+    same = reference.facts["batches"] == other.facts["batches"]
+    return Rung("P5", 0.0 if same else 1.0, 0.0)
+
+
+def _curves_rung(reference: Trace, other: Trace, allowed: Tolerances) -> Rung:
+    steps = allowed.steps
+    worst, difference, tolerance, where = -1.0, 0.0, LEAST[allowed.precision][0], ""
+    points = [0, *(point for point in reference.checkpoints if point <= steps)]
+    series = (
+        ("train", reference.arrays["losses"][:steps], other.arrays["losses"], allowed.train),
+        (
+            "evaluation",
+            reference.arrays["evaluations"][: len(points)],
+            other.arrays["evaluations"],
+            allowed.evaluation,
+        ),
+    )
+    for kind, expected, found, accepted in series:
+        if len(found) < len(expected):
+            return Rung("P6", float("inf"), tolerance, f"{kind}: {len(found)} values")
+        differences = relative(expected, found[: len(expected)])
+        for position, own in enumerate(differences):
+            share = own / accepted[position]
+            if not share <= worst:
+                worst, difference, tolerance = float(share), float(own), float(accepted[position])
+                step = position + 1 if kind == "train" else points[position]
+                where = f"{kind} loss, step {step}"
+                if share != share:
+                    return Rung("P6", float("nan"), tolerance, where)
+    note = f"{steps} steps" + ("; fewer than 3, too few for a proof" if steps < 3 else "")
+    return Rung("P6", difference, tolerance, where, note)
