@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,28 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Whether an arm was proven to be the same experiment as the reference."""
+
+    #: ``proven``, ``not comparable`` or ``unproven``.
+    state: str
+    #: Why it is not proven; empty for a proven one.
+    reason: str = ""
+
+
+#: The standing of each (group, engine, execution).
+Standings = Mapping[tuple[str, str, str], Standing]
+
+
+@dataclass(frozen=True)
 class Row:
     """One arm of a comparison."""
 
     label: str
     engine: str
+    standing: Standing
+    #: Ids of the runs.
+    runs: tuple[str, ...]
     statuses: dict[str, int]
     #: Spread of every final metric over the good runs.
     metrics: dict[str, Spread]
@@ -122,11 +139,15 @@ def load_run(folder: Path, record: RunRecord, cell: dict[str, Any] | None = None
 
 
 def compare(
-    runs: Sequence[Run], name: str = "", baseline: str | None = None
+    runs: Sequence[Run],
+    name: str = "",
+    baseline: str | None = None,
+    standings: Standings | None = None,
 ) -> tuple[Comparison, ...]:
     """One comparison for each group (the same mathematics), in order of appearance.
 
-    ``baseline`` names an engine; None takes the first that has a good run.
+    ``baseline`` names an engine; None takes the first that has a good run. An arm without a
+    standing counts as unproven.
 
     Raises:
         RequestError: there are no runs, or the baseline is not among them.
@@ -143,17 +164,21 @@ def compare(
     refused = [run for run in runs if run.spec is None]
     if not groups:
         groups[""] = []
-    return tuple(_compare_group(name, [*own, *refused], baseline) for own in groups.values())
+    return tuple(
+        _compare_group(name, [*own, *refused], baseline, standings or {}) for own in groups.values()
+    )
 
 
-def _compare_group(name: str, runs: Sequence[Run], baseline: str | None) -> Comparison:
+def _compare_group(
+    name: str, runs: Sequence[Run], baseline: str | None, standings: Standings
+) -> Comparison:
     varying = _varying(runs)
     arms: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         arms[_label(run, varying)].append(run)
     base = _baseline(arms, baseline)
     reference = _throughput_by_seed(arms[base]) if base else {}
-    rows = tuple(_row(label, own, reference) for label, own in arms.items())
+    rows = tuple(_row(label, own, reference, standings) for label, own in arms.items())
     spec = next((run.spec for run in runs if run.spec is not None), None)
     metric = f"test/{spec.task.metric}" if spec else "test/accuracy"
     return Comparison(name, _title(spec), metric, base, _in_order(rows), tuple(_notes(runs)))
@@ -188,7 +213,7 @@ def _throughput_by_seed(runs: Iterable[Run]) -> dict[int, float]:
     }
 
 
-def _row(label: str, runs: Sequence[Run], reference: dict[int, float]) -> Row:
+def _row(label: str, runs: Sequence[Run], reference: dict[int, float], standings: Standings) -> Row:
     good = [run.record for run in runs if run.record.ok]
     values: dict[str, list[float]] = defaultdict(list)
     for record in good:
@@ -200,12 +225,20 @@ def _row(label: str, runs: Sequence[Run], reference: dict[int, float]) -> Row:
     return Row(
         label=label,
         engine=runs[0].engine,
+        standing=_standing(runs[0].spec, standings),
+        runs=tuple(run.record.run for run in runs),
         statuses=dict(Counter(run.record.status for run in runs)),
         metrics=spreads,
         ratio=Spread.of(ratios),
         reasons=tuple(dict.fromkeys(r.record.reason for r in runs if r.record.reason)),
         warnings=tuple(dict.fromkeys(w for record in good for w in record.warnings)),
     )
+
+
+def _standing(spec: RunSpec | None, standings: Standings) -> Standing:
+    if spec is None:
+        return Standing("unproven")
+    return standings.get((spec.group, spec.framework.name, spec.execution), Standing("unproven"))
 
 
 def _in_order(rows: Iterable[Row]) -> tuple[Row, ...]:

@@ -22,6 +22,7 @@ from fwcompare.launch import physical_cores
 from fwcompare.plugin import distribution, front, installed, missing, versions
 from fwcompare.record import FINAL_WEIGHTS
 from fwcompare.spec import (
+    PRECISIONS,
     Dataset,
     Device,
     Framework,
@@ -44,6 +45,22 @@ class Tracking:
     name: str
     uri: str | None
     experiment: str | None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How the engines are proven equal."""
+
+    reference: str
+    precision: str
+    steps: int
+    in_sweep: bool
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise unknown("parity.precision", self.precision, PRECISIONS)
+        if self.steps < 1:
+            raise RequestError(f"parity.steps must be at least 1, got {self.steps}.")
 
 
 @dataclass(frozen=True)
@@ -127,6 +144,10 @@ class Configuration:
         return build(Tracking, self.section("tracking"), "tracking")
 
     @cached_property
+    def parity(self) -> Parity:
+        return build(Parity, self.section("parity"), "parity")
+
+    @cached_property
     def engine(self) -> str:
         return str(self.section("framework").get("name"))
 
@@ -148,7 +169,7 @@ class Configuration:
         known = {
             *("dataset", "task", "framework", "model", "optimizer", "scheduler", "device"),
             *("precision", "execution", "semantics", "init", "tracking", "seed", "trainer"),
-            *("measure", "sweep", "compare", "paths", "experiment"),
+            *("measure", "sweep", "compare", "parity", "paths", "experiment"),
         }
         for key in self.cfg:
             if key not in known:

@@ -361,9 +361,8 @@ class WarmWorker:
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines that the worker printed."""
-        with os.fdopen(os.dup(self._log.fileno()), "rb") as log:
-            log.seek(0)
-            text = log.read().decode("utf-8", "replace")
+        # Not by seek and read: the child writes at the same offset.
+        text = os.pread(self._log.fileno(), 10_000_000, 0).decode("utf-8", "replace")
         return "\n".join(text.strip().splitlines()[-lines:])
 
     def close(self) -> None:

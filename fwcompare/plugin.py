@@ -168,6 +168,11 @@ def missing(engine: Front) -> list[str]:
     return [name for name in engine.requirements if not versions((name,))]
 
 
+def missing_engines() -> set[str]:
+    """Installed engines whose framework is not."""
+    return {name for name in installed() if missing(front(name))}
+
+
 def load_trainer(path: str) -> type[Trainer]:
     """Import ``module:Class``; this is where a framework is imported, in the worker."""
     module, _, name = path.partition(":")

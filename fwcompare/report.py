@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +16,9 @@ from fwcompare.plugin import front, installed
 
 #: Formats of a report, with what each is for.
 FORMATS = ("table", "markdown", "json")
+
+
+_STANDING_STYLES = {"proven": "green", "not comparable": "bold red", "unproven": "dim"}
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def columns(comparison: Comparison, ranges: bool = True) -> list[Column]:
         Column("predict/s", _median("perf/predict_samples_per_s"), 3),
         Column("batch-1 ms", _median("perf/predict_ms_batch1_p50"), 3),
         Column("peak MiB", _median("memory/peak_rss_mib"), 2),
+        Column("proof", lambda row: row.standing.state),
         Column("status", _status),
     ]
 
@@ -120,12 +125,19 @@ def table(comparison: Comparison, width: int) -> Table:
 
 
 def _table(comparison: Comparison, chosen: Sequence[Column]) -> Table:
-    made = Table(title=comparison.title, title_style="bold", title_justify="left")
+    made = Table(
+        title=comparison.title,
+        title_style="bold",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for position, column in enumerate(chosen):
         made.add_column(column.heading, justify="left" if position == 0 else "right", no_wrap=True)
     for row in comparison.rows:
         cells: list[RenderableType] = [column.cell(row) for column in chosen]
         cells[0] = Text(row.label, style=colour(row.engine))
+        cells[-2] = Text(row.standing.state, style=_STANDING_STYLES.get(row.standing.state, ""))
         if set(row.statuses) != {"ok"}:
             cells[-1] = Text(_status(row), style="yellow" if "ok" in row.statuses else "red")
         made.add_row(*cells)
@@ -148,8 +160,15 @@ def show(comparisons: Sequence[Comparison], console: Console) -> None:
 
 def footnotes(comparison: Comparison) -> list[str]:
     """Reasons, warnings and notes, a line each."""
-    lines = [f"{row.label}: {reason}" for row in comparison.rows for reason in row.reasons]
-    lines += [f"{row.label}: {warning}" for row in comparison.rows for warning in row.warnings]
+    rows = comparison.rows
+    said = [(row.label, reason) for row in rows for reason in row.reasons]
+    said += [
+        (row.label, f"{row.standing.state}: {row.standing.reason}")
+        for row in rows
+        if row.standing.reason
+    ]
+    said += [(row.label, warning) for row in rows for warning in row.warnings]
+    lines = _together(said, len(rows))
     lines += comparison.notes
     if any(row.metrics for row in comparison.rows):
         lines.append(
@@ -157,6 +176,17 @@ def footnotes(comparison: Comparison) -> list[str]:
             "Samples/s counts steady training steps; compilation is in the first step."
         )
     return lines
+
+
+def _together(said: Sequence[tuple[str, str]], rows: int) -> list[str]:
+    """One line a remark, with the labels that it holds for; "all" where it holds for every row."""
+    labels: dict[str, list[str]] = {}
+    for label, remark in said:
+        labels.setdefault(remark, []).append(label)
+    return [
+        f"{'all' if len(own) == rows > 1 else ', '.join(own)}: {remark}"
+        for remark, own in labels.items()
+    ]
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:

@@ -15,11 +15,12 @@ from typing import Any
 from rich.console import Console
 
 from fwcompare import launch, report
-from fwcompare.compare import SWEEP_FILE, Comparison, compare, load_runs
+from fwcompare.compare import SWEEP_FILE, Comparison, Run, compare, load_runs
 from fwcompare.compose import configuration, translate, unsupported_cell
-from fwcompare.config import Configuration, Tracking, new_run_id
+from fwcompare.config import Configuration, Parity, Tracking, new_run_id
 from fwcompare.display import Display
 from fwcompare.errors import FwcompareError, RequestError, UnsupportedError
+from fwcompare.parity.standing import PROOFS_FILE, prove_runs
 from fwcompare.record import SPEC_FILE, RunRecord, now_ms, write_json
 from fwcompare.spec import RunSpec
 
@@ -63,6 +64,7 @@ class Sweep:
     tracking: Tracking
     outputs: Path
     baseline: str | None
+    parity: Parity
     cells: list[Cell] = field(default_factory=list)
     parent: str | None = None
 
@@ -104,8 +106,19 @@ class Watch:
             self.sweep.write()
         self._tracker.log_run(self.sweep.folder / cell.run, self.sweep.parent)
 
-    def finish(self, comparisons: Sequence[Comparison], counts: dict[str, int]) -> None:
+    def finish(
+        self, runs: Sequence[Run], comparisons: Sequence[Comparison], counts: dict[str, int]
+    ) -> None:
+        """Close the sweep in MLflow, each run with its standing."""
         if self._tracker is not None and self.sweep.parent is not None:
+            for run in runs:
+                if run.spec is not None and run.record.ok:
+                    state = comparable(run, comparisons)
+                    self._tracker.log_run(
+                        self.sweep.folder / run.record.run,
+                        self.sweep.parent,
+                        {"fwcompare.comparable": state},
+                    )
             self._tracker.end_sweep(self.sweep.parent, comparisons, counts, self.sweep.folder)
 
 
@@ -166,9 +179,12 @@ def finish(made: Sweep, watch: Watch) -> int:
         counts[run.record.status] = counts.get(run.record.status, 0) + 1
     present = {run.engine for run in runs}
     baseline = made.baseline if made.baseline in present else None
-    comparisons = compare(runs, made.name, baseline)
+    proofs = prove_runs(runs, made.parity, made.outputs / "proofs", watch.display.console)
+    write_json(made.folder / PROOFS_FILE, [proof.to_json() for proof in proofs])
+    standings = {proof.key: proof.standing for proof in proofs}
+    comparisons = compare(runs, made.name, baseline, standings)
     (made.folder / COMPARISON_FILE).write_text(report.as_json(comparisons), encoding="utf-8")
-    watch.finish(comparisons, counts)
+    watch.finish(runs, comparisons, counts)
     made.write()
     console = Console()
     report.show(comparisons, console)
@@ -177,6 +193,15 @@ def finish(made: Sweep, watch: Watch) -> int:
     if made.parent:
         console.print("In MLflow: fwcompare ui", style="dim")
     return 1 if set(counts) - {"ok", "unsupported"} else 0
+
+
+def comparable(run: Run, comparisons: Sequence[Comparison]) -> str:
+    """What MLflow is told of a good run's standing."""
+    for comparison in comparisons:
+        for row in comparison.rows:
+            if run.record.run in row.runs:
+                return row.standing.state.replace(" ", "_")
+    return "unproven"
 
 
 def plan(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> Sweep:
@@ -205,7 +230,10 @@ def plan(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> Sweep:
             f"{', '.join(sorted(engines))}."
         )
     folder = base.outputs / "sweeps" / name
-    return Sweep(name, folder, base.tracking, base.outputs, baseline, list(in_order(made, name)))
+    return Sweep(
+        name, folder, base.tracking, base.outputs, baseline, base.parity,
+        list(in_order(made, name)),
+    )  # fmt: skip
 
 
 def in_order(cells: Sequence[Cell], name: str) -> Iterator[Cell]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from fwcompare.data.batches import DataFolder
 from fwcompare.data.prepare import Split, write_folder
 from fwcompare.graph import Graph
 from fwcompare.launch import WarmPool, prepare
+from fwcompare.parity.cases import Case, all_cases
+from fwcompare.parity.prove import Verdict, prove
 from fwcompare.plugin import front
 from fwcompare.spec import (
     Dataset,
@@ -29,7 +31,16 @@ from fwcompare.spec import (
     optimizer_class,
 )
 
-__all__ = ["OPTIMIZER_OPTIONS", "WarmPool", "make_run", "optimizer", "small_data"]
+__all__ = [
+    "OPTIMIZER_OPTIONS",
+    "WarmPool",
+    "case_run",
+    "check_engine",
+    "conformance",
+    "make_run",
+    "optimizer",
+    "small_data",
+]
 
 _numbers = itertools.count()
 
@@ -121,3 +132,58 @@ def make_run(
     )
     prepare(spec, folder)
     return spec, folder
+
+
+def case_run(root: Path, case: Case, engine: str, execution: str = "native") -> RunSpec:
+    """The spec of a conformance case in one engine, with its data made under ``root``."""
+    outputs = 3 if case.task == "classification" else 2
+    shape = "x".join(map(str, case.input_shape))
+    folder = root / "data" / f"{case.task}-{shape}"
+    if (folder / "meta.json").is_file():
+        data = DataFolder.open(folder)
+    else:
+        data = small_data(folder, case.input_shape, outputs, task=case.task)
+    spec, _ = make_run(
+        root,
+        engine,
+        case.layers,
+        data,
+        optimizer=optimizer(case.optimizer, **case.options),
+        scheduler=Scheduler(**case.scheduler),
+        execution=execution,
+        task=case.task,
+        training={"epochs": 3, "max_steps": case.steps},
+    )
+    return spec
+
+
+def check_engine(
+    engine: str,
+    reference: str,
+    cases: Iterable[Case],
+    root: Path,
+    pool: WarmPool,
+    execution: str = "native",
+) -> Iterator[tuple[Case, Verdict]]:
+    """Climb the ladder with one engine on each case; warm workers carry it all."""
+    for case in cases:
+        spec = case_run(root, case, reference, execution)
+        proof = prove(spec, [engine], reference, "float64", case.steps, pool=pool)
+        yield case, proof.verdicts[0]
+
+
+def conformance(engine: str, reference: str = "pytorch") -> Callable[..., None]:
+    """The conformance suite as one pytest function: ``test_conformance = conformance("jax")``.
+
+    It asks for the fixture ``warm``, a ``WarmPool``.
+    """
+    import pytest
+
+    cases = all_cases()
+
+    @pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
+    def test_conformance(case: Case, warm: WarmPool, tmp_path: Path) -> None:
+        ((_, verdict),) = check_engine(engine, reference, [case], tmp_path, warm)
+        assert verdict.proven, f"{verdict.state}: {verdict.reason} {verdict.worst}"
+
+    return test_conformance

@@ -56,9 +56,11 @@ class Tracker:
             self._give_up(error)
             return None
 
-    def log_run(self, folder: Path, parent: str | None) -> str | None:
+    def log_run(
+        self, folder: Path, parent: str | None, extra_tags: dict[str, str] | None = None
+    ) -> str | None:
         """Track one run folder. Returns MLflow's id of the run."""
-        found: str | None = self._try("log_run", folder, parent)
+        found: str | None = self._try("log_run", folder, parent, extra_tags)
         return found
 
     def begin_sweep(self, name: str) -> str | None:

@@ -333,11 +333,15 @@ def _cpu_name() -> str:
     return platform.processor()
 
 
-def _settle_in() -> None:
-    """Take the cores that were given, and do not outlive the parent."""
+def _take_cores() -> None:
+    """Run on the cores that were given, and on no others."""
     if cores := os.environ.get(CORES):
         with contextlib.suppress(OSError, AttributeError):
             os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+
+
+def _die_with_parent() -> None:
+    """Let the kernel end this process when the thread that started it ends."""
     with contextlib.suppress(OSError, AttributeError):
         import ctypes
         import signal
@@ -378,10 +382,11 @@ def _answer(request: dict[str, Any]) -> tuple[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Entry point of ``python -m fwcompare.worker``."""
-    _settle_in()
+    _take_cores()
     if arguments == ["--serve"]:
-        _serve()
+        _serve()  # ends with its standard input, and may outlive the thread that started it
         return 0
+    _die_with_parent()
     record = run(Path(arguments[0]))
     return 0 if record.ok else 1
 

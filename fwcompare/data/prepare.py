@@ -2,59 +2,175 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import json
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwcompare.data.batches import SPLITS, DataFolder
-from fwcompare.record import write_json
+from fwcompare.data.batches import SPLITS, DataFolder, permutation
+from fwcompare.data.checks import checked
+from fwcompare.data.folder import FORMAT_VERSION, Pieces, read_folder, write_folder
+from fwcompare.data.raw import Raw, Rows, Split, portions
+from fwcompare.data.scale import IDENTITY, input_scale, target_scale
+from fwcompare.data.sources import Source, source
+from fwcompare.errors import RequestError
 
-#: Raised with every change to what ``prepare`` writes, so that an old folder is not taken for new.
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["FORMAT_VERSION", "Split", "prepare", "write_folder"]
 
 
-class Split(NamedTuple):
-    """Inputs (n, *shape) and targets of one split."""
+def prepare(
+    name: str,
+    params: Mapping[str, Any],
+    seed: int,
+    cache_dir: Path,
+    progress: Console | None = None,
+) -> DataFolder:
+    """The dataset ``name`` as a folder of arrays, from the cache where it was made before.
 
-    inputs: np.ndarray
-    targets: np.ndarray
+    ``seed`` decides the split unless ``params["split_seed"]`` does. Several processes may ask at
+    once: one makes the folder while the others wait for it. ``progress`` is where a download shows
+    its bar, standard error by default.
 
-
-def write_folder(folder: Path, splits: Mapping[str, Split], meta: Mapping[str, Any]) -> DataFolder:
-    """Write a prepared dataset, whole or not at all, with the digest of its bytes."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
-    state = hashlib.sha256()
+    Raises:
+        RequestError: an option, a file or a value is wrong, a file cannot be fetched, or the cache
+            cannot be written; nothing half-made is left behind.
+    """
+    made = source(name, params)
+    if made.split_seed is None:
+        made = replace(made, split_seed=seed)
+    root = cache_dir / "datasets"
+    folder = root / f"{name}-{_key(made)}"
+    if found := read_folder(folder):
+        return found
     try:
-        for name in SPLITS:
-            for suffix, array in zip("xy", splits[name], strict=True):
-                array = np.ascontiguousarray(array)
-                state.update(f"{name}{suffix}{array.dtype.str}{array.shape}".encode())
-                state.update(array.data)
-                np.save(part / f"{name}_{suffix}.npy", array, allow_pickle=False)
-        write_json(
-            part / "meta.json",
-            {
-                **meta,
-                "format_version": FORMAT_VERSION,
-                "input_shape": list(splits["train"].inputs.shape[1:]),
-                "sizes": {name: len(splits[name].inputs) for name in SPLITS},
-                "digest": state.hexdigest(),
-            },
+        with _alone(root / f"{name}.lock"):
+            if found := read_folder(folder):
+                return found
+            for stale in (folder, *root.glob(f"{folder.name}.*")):
+                shutil.rmtree(stale, ignore_errors=True)  # left by a process that was killed
+            raw = checked(made.load(root / "downloads", progress), name)
+            return _write(folder, made, raw)
+    except OSError as error:
+        raise RequestError(
+            f"The dataset '{name}' cannot be prepared in {root}: {error.strerror or error}.",
+            "Make room there, or choose another folder with paths.cache=FOLDER.",
+        ) from error
+
+
+def _key(made: Source) -> str:
+    """Sixteen hexadecimal digits of all that decides what the folder holds."""
+    files = [
+        [str(path), (status := path.stat()).st_size, status.st_mtime_ns] for path in made.files()
+    ]
+    text = json.dumps([made.name, asdict(made), FORMAT_VERSION, files], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is in here; the system frees the lock of one that died."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write(folder: Path, made: Source, raw: Raw) -> DataFolder:
+    parts = _split(made, raw)
+    train, train_ids = parts["train"]
+    inputs = input_scale(made.normalize, train.inputs, train_ids, raw.pixel_range)
+    targets = IDENTITY
+    if raw.kind == "regression":
+        targets = target_scale(train.targets, train_ids)
+
+    def labels(values: np.ndarray) -> np.ndarray:
+        return values.reshape(-1).astype(np.int32)
+
+    def values(given: np.ndarray) -> np.ndarray:
+        return _finite(targets(given.reshape(len(given), -1)), made)
+
+    splits = {}
+    for name in SPLITS:
+        rows, ids = parts[name]
+        pixels = _pieces(rows.inputs, ids, lambda given: _finite(inputs(given), made))
+        shape = rows.inputs.shape[1:]
+        if raw.kind == "classification":
+            answers = Pieces((len(ids),), np.dtype(np.int32), _pieces(rows.targets, ids, labels))
+        else:
+            answers = Pieces(
+                (len(ids), int(raw.outputs or 1)),
+                np.dtype(np.float32),
+                _pieces(rows.targets, ids, values),
+            )
+        splits[name] = Split(Pieces((len(ids), *shape), np.dtype(np.float32), pixels), answers)
+    return write_folder(
+        folder,
+        splits,
+        {
+            "name": made.name,
+            "params": asdict(made),
+            "kind": raw.kind,
+            "outputs": raw.outputs,
+            "classes": raw.classes,
+            "source": raw.source,
+            "licence": raw.licence,
+            "target_mean": float(targets.shift),
+            "target_scale": float(targets.factor),
+        },
+    )
+
+
+def _split(made: Source, raw: Raw) -> dict[str, tuple[Split, np.ndarray]]:
+    """For each split the arrays that it comes from, and which of their samples belong to it.
+
+    Raises:
+        RequestError: a split has no sample.
+    """
+    whole = raw.parts["train"]
+    order = permutation(whole.inputs.shape[0], int(made.split_seed or 0), "split")
+    found: dict[str, tuple[Split, np.ndarray]] = {}
+    taken = 0
+    for name, fraction in (
+        ("test", getattr(made, "test_fraction", 0.0)),
+        ("val", made.val_fraction),
+    ):
+        if part := raw.parts.get(name):
+            found[name] = (part, np.arange(part.inputs.shape[0]))
+            continue
+        count = round(fraction * len(order))
+        if fraction and not count:
+            raise RequestError(
+                f"dataset.params.{name}_fraction={fraction:g} of {len(order)} samples "
+                f"leaves the {name} split empty."
+            )
+        found[name] = (whole, order[taken : taken + count])
+        taken += count
+    if taken >= len(order):
+        raise RequestError(f"Of {len(order)} samples none is left to train on.")
+    found["train"] = (whole, order[taken:])
+    return found
+
+
+def _pieces(
+    rows: Rows, ids: np.ndarray, change: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[np.ndarray]:
+    return (change(portion) for _, portion in portions(rows, ids))
+
+
+def _finite(values: np.ndarray, made: Source) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise RequestError(
+            f"Dataset '{made.name}' holds values that are too large for float32.",
+            "Scale them, or choose dataset.params.normalize=standard.",
         )
-        part.chmod(0o755)
-        try:
-            part.rename(folder)
-        except OSError:
-            if not (folder / "meta.json").is_file():
-                raise
-            shutil.rmtree(part)  # another process was first, with the same content
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    return DataFolder.open(folder)
+    return values

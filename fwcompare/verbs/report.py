@@ -18,6 +18,7 @@ from fwcompare import report
 from fwcompare.compare import SWEEP_FILE, compare, load_runs
 from fwcompare.compose import compose
 from fwcompare.errors import RequestError, unknown
+from fwcompare.parity.standing import kept_standings
 
 SUMMARY = "the comparison of a sweep, redone from its folders"
 
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     baseline = arguments.baseline
     if baseline is None and listing.get("baseline") in {run.engine for run in runs}:
         baseline = listing["baseline"]
-    comparisons = compare(runs, folder.name, baseline)
+    comparisons = compare(runs, folder.name, baseline, kept_standings(folder))
     if arguments.format == "markdown":
         sys.stdout.write(report.markdown(comparisons))
     elif arguments.format == "json":

@@ -1,0 +1,163 @@
+"""Fetching a file once: from one of several addresses, resumed where it broke off, verified."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fwcompare.errors import RequestError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Seconds without a byte after which an address is given up.
+TIMEOUT_S = 30.0
+#: Times that one address is asked, as long as some bytes are there to go on from.
+ATTEMPTS = 3
+_CHUNK_BYTES = 256 * 1024
+
+#: Told of bytes that have come, and of all bytes to come (None where the server does not say).
+Advance = Callable[[int, int | None], None]
+
+
+class _Broken(Exception):
+    """A transfer that failed or ended early."""
+
+
+def download(
+    urls: Sequence[str],
+    target: Path,
+    verify: Callable[[Path], None],
+    console: Console | None = None,
+) -> Path:
+    """Make sure that ``target`` is there and verified, fetching it if need be.
+
+    The file grows as ``<target>.part`` and gets its name once it is whole and verified; a later
+    call goes on where this one broke off. Callers see to it that one process fetches at a time.
+
+    Raises:
+        RequestError: no address gave a file that ``verify`` accepts (it raises ``RequestError``).
+        OSError: the file cannot be written.
+    """
+    if target.is_file() and _accepted(target, verify) is None:
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    failures = {}
+    for url in urls:
+        for _ in range(ATTEMPTS):
+            resumed = part.exists()
+            failure = _attempt(url, part, target, verify, console)
+            if failure is None:
+                return target
+            failures[url] = failure
+            if not resumed and not part.exists():
+                break  # nothing came, or a whole file that is not the right one
+    shown = "\n".join(f"  {url}: {failure}" for url, failure in failures.items())
+    raise RequestError(f"{target.name} could not be fetched:\n{shown}")
+
+
+def _attempt(
+    url: str,
+    part: Path,
+    target: Path,
+    verify: Callable[[Path], None],
+    console: Console | None,
+) -> str | None:
+    """Fetch and verify from one address; why it failed, or None."""
+    try:
+        with _progress(target.name, console) as advance:
+            _fetch(url, part, advance)
+    except _Broken as error:
+        return str(error)
+    failure = _accepted(part, verify)
+    if failure is None:
+        part.replace(target)
+    else:
+        part.unlink()
+    return failure
+
+
+def _accepted(path: Path, verify: Callable[[Path], None]) -> str | None:
+    try:
+        verify(path)
+    except RequestError as error:
+        return error.message
+    return None
+
+
+def _fetch(url: str, part: Path, advance: Advance) -> None:
+    """Append to ``part`` what is missing; ask again from the start if the server cannot do that."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "fwcompare"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            if response.status != http.client.PARTIAL_CONTENT:
+                have = 0
+            _receive(response, part, have, advance)
+    except urllib.error.HTTPError as error:
+        if have and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # there is nothing behind what is here: it is whole, or verification tells
+        raise _Broken(f"HTTP {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise _Broken(str(error.reason)) from error
+    except http.client.HTTPException as error:
+        raise _Broken(repr(error)) from error
+
+
+def _receive(response: http.client.HTTPResponse, part: Path, have: int, advance: Advance) -> None:
+    length = response.headers.get("Content-Length")
+    total = have + int(length) if length is not None and length.isdigit() else None
+    advance(have, total)
+    with part.open("ab" if have else "wb") as file:
+        while chunk := _chunk(response):
+            file.write(chunk)
+            have += len(chunk)
+            advance(len(chunk), total)
+    if total is not None and have < total:
+        raise _Broken(f"ended after {have} of {total} bytes")
+
+
+def _chunk(response: http.client.HTTPResponse) -> bytes:
+    """The next bytes. An error of the network must not be taken for one of the disk."""
+    try:
+        return response.read(_CHUNK_BYTES)
+    except OSError as error:
+        raise _Broken(str(error) or type(error).__name__) from error
+
+
+@contextmanager
+def _progress(name: str, console: Console | None) -> Iterator[Advance]:
+    """A bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TransferSpeedColumn,
+    )
+
+    console = console or Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(
+        *columns,
+        TransferSpeedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(name, total=None)
+
+        def advance(new: int, total: int | None) -> None:
+            bar.update(task, advance=new, total=total)
+
+        yield advance

@@ -1,0 +1,98 @@
+"""Bad input gets one clear message and exit code 2, before any work and never with a traceback."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+CASES = [
+    (["optimizer.lrr=1"], ["optimizer.lrr", "Did you mean 'optimizer.lr'"]),
+    (["modle=cnn"], ["modle", "Did you mean 'model'"]),
+    (["+extra=1"], ["extra"]),
+    (["+optimizer.extra=1"], ["optimizer.extra"]),
+    (["optimizer.lr=fast"], ["optimizer.lr", "number", "fast"]),
+    (["optimizer.lr=-1"], ["optimizer.lr", "-1"]),
+    (["optimizer.lr=nan"], ["optimizer.lr", "finite"]),
+    (["framework=torch"], ["torch", "pytorch"]),
+    (["model=cnnn"], ["cnnn", "Did you mean 'cnn'"]),
+    (["optimizer=adaam"], ["adaam", "Did you mean 'adam'"]),
+    (["dataset=digit"], ["digit", "digits"]),
+    (["trainer.epochs=-1"], ["trainer.epochs", "-1"]),
+    (["trainer.epochs=1.5"], ["trainer.epochs", "whole number"]),
+    (["trainer.batch_size=0"], ["trainer.batch_size", "at least 1"]),
+    (["trainer.batch_size=100000"], ["100000", "larger than the training split"]),
+    (["seed=-1"], ["seed"]),
+    (["seed=1,2"], ["seed=1,2", "-m"]),
+    (["seed=["], ["cannot be read"]),
+    (["device=mps"], ["mps", "device=cpu"]),
+    (["device=cuda"], ["cuda", "device=cpu"]),
+    (["device.threads=999"], ["999"]),
+    (["task=regression"], ["task=classification"]),
+    (["dataset=diabetes"], ["task=regression"]),
+    (["model.params.widht=3"], ["widht"]),
+    (["model=lenet5", "model.params.padding=valid"], ["conv2", "window of 5", "4"]),
+    (["optimizer.weight_decay=0.1"], ["weight_decay", "decay=l2"]),
+    (["init.from=nowhere"], ["nowhere", "fwcompare runs"]),
+    (["framework.python=/nowhere/python"], ["/nowhere/python"]),
+    (["framework=jax", "execution=eager"], ["eager"]),
+    (["dataset=npz", "dataset.params.file=none.npz"], ["none.npz"]),
+    (["parrity"], ["parrity", "Did you mean 'parity'"]),
+    (["show", "cnnn"], ["cnnn", "cnn"]),
+    (["report"], ["no sweep", "quickstart"]),
+    (["ui"], ["no MLflow store"]),
+    (["sync"], ["no runs"]),
+    (["--frobnicate"], ["--frobnicate"]),
+    (["-m", "framework=pytorch,torch"], ["torch", "pytorch"]),
+    (["-m", "framework=pytorch", "seed=1,x"], ["seed", "whole number"]),
+    (["-m", "framework=pytorch,jax", "compare.baseline=keras_jax"], ["keras_jax", "not among"]),
+    (["parity", "--engines", "torch"], ["torch", "pytorch"]),
+    (["parity", "parity.reference=torch"], ["torch", "pytorch"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), CASES, ids=[" ".join(case[0]) for case in CASES])
+def test_one_clear_message(cli, tmp_path, arguments, words):
+    ended = cli(*arguments)
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == 2, said
+    assert "Traceback" not in said
+    for word in words:
+        assert word in said
+    assert not list(tmp_path.rglob("spec.json")), "work was begun"
+
+
+def arrays(**changes):
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(90, 4)).astype("float32"), np.arange(90) % 3
+    return {"x": x, "y": y} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"x": np.full((90, 4), np.nan, "float32")}, ["NaN"]),
+        ({"y": np.full(90, -1)}, ["label"]),
+        ({"y": np.arange(90) / 2}, ["label"]),
+        ({"y": np.zeros(90, int)}, ["class"]),
+        ({"y": np.arange(80) % 3}, ["80", "90"]),
+    ],
+)
+def test_bad_data(cli, tmp_path, changes, words):
+    np.savez(tmp_path / "data.npz", **arrays(**changes))
+    ended = cli("dataset=npz", f"dataset.params.file={tmp_path / 'data.npz'}", "tracking=none")
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    for word in words:
+        assert word in ended.stderr
+
+
+def test_a_weights_file_of_another_model(cli, tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"garbage")
+    ended = cli(f"init.from={tmp_path / 'w.safetensors'}")
+    assert ended.returncode == 2 and "cannot be read" in ended.stderr
+
+
+def test_showing_needs_no_framework(cli):
+    for arguments in (["--cfg", "job"], ["--help"], ["plugins"], ["runs"], ["--version"]):
+        ended = cli(*arguments)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.strip()
