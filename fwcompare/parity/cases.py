@@ -44,57 +44,99 @@ def _image(name: str, *layers: dict[str, Any], shape: tuple[int, ...] = EVEN) ->
     return Case(name, shape, [*layers, *_HEAD])
 
 
+def _side_by_side(name: str, shape: tuple[int, ...], branches: list[dict[str, Any]]) -> Case:
+    """Layers that all take the input, flattened and joined: one graph to compile, not many."""
+    layers: list[dict[str, Any]] = []
+    for branch in branches:
+        flat = f"{branch['name']}_flat"
+        layers.append({**branch, "inputs": ["input"]})
+        layers.append({"name": flat, "kind": "flatten"})
+    joined = [f"{branch['name']}_flat" for branch in branches]
+    layers.append({"name": "joined", "kind": "concat", "inputs": joined})
+    return Case(name, shape, [*layers, _dense("logits", 3)])
+
+
+def _convolutions(label: str, shape: tuple[int, ...]) -> Case:
+    branches = [
+        _conv(f"{padding}_stride{stride}_kernel{kernel}", padding=padding, stride=stride,
+              kernel_size=kernel)
+        for padding in ("same", "valid")
+        for stride in (1, 2)
+        for kernel in (2, 3)
+    ]  # fmt: skip
+    branches.append(_conv("kernel5x3_stride2x1", kernel_size=[5, 3], stride=[2, 1]))
+    branches.append(_conv("groups", groups=2, bias=False))
+    return _side_by_side(f"conv2d, {label} sizes", shape, branches)
+
+
+def _pools(label: str, shape: tuple[int, ...]) -> Case:
+    branches = [
+        {"name": f"{kind}_{padding}_{size}", "kind": kind, "pool_size": size, "stride": 2,
+         "padding": padding}
+        for kind in ("max_pool2d", "avg_pool2d")
+        for padding in ("same", "valid")
+        for size in (2, 3)
+    ]  # fmt: skip
+    return _side_by_side(f"pooling, {label} sizes", shape, branches)
+
+
 def layer_cases() -> Iterator[Case]:
     """Every layer kind with the options that make a difference; even, odd and unequal sizes."""
-    yield Case("dense", (5,), [_dense("hidden", 4), _dense("logits", 3)])
-    yield Case("dense without bias", (5,), [_dense("hidden", 4, bias=False), _dense("logits", 3)])
     for label, shape in (("even", EVEN), ("odd", ODD)):
-        for padding in ("same", "valid"):
-            for stride in (1, 2):
-                yield _image(
-                    f"conv2d {padding} stride {stride} {label}",
-                    _conv(padding=padding, stride=stride),
-                    shape=shape,
-                )
-    yield _image("conv2d kernel 2 same", _conv(kernel_size=2))
-    yield _image("conv2d kernel 5x3 stride 2x1", _conv(kernel_size=[5, 3], stride=[2, 1]))
-    yield _image("conv2d groups", _conv(groups=2, bias=False))
-    for kind in ("max_pool2d", "avg_pool2d"):
-        for label, shape in (("even", EVEN), ("odd", ODD)):
-            pool = {"name": "pool", "kind": kind, "pool_size": 3, "stride": 2}
-            yield _image(f"{kind} same {label}", _conv(), {**pool, "padding": "same"}, shape=shape)
-            yield _image(
-                f"{kind} valid {label}", _conv(), {**pool, "padding": "valid"}, shape=shape
-            )
-    for kind in ("global_avg_pool2d", "global_max_pool2d"):
-        yield Case(kind, EVEN, [_conv(), {"name": "pool", "kind": kind}, _dense("logits", 3)])
-    yield _image("reshape", {"name": "turn", "kind": "reshape", "shape": [6, 8, 2]}, _conv())
-    yield _image("dropout of rate 0", _conv(), {"name": "drop", "kind": "dropout", "rate": 0.0})
-    norm = {"name": "norm", "momentum": 0.8, "epsilon": 1e-3}
-    yield _image("batch_norm", _conv(bias=False), {**norm, "kind": "batch_norm"})
-    yield _image("batch_norm after a bias", _conv(), {**norm, "kind": "batch_norm"})
+        yield _convolutions(label, shape)
+        yield _pools(label, shape)
+    yield _image("conv2d, then flatten", _conv(padding="same", stride=2))
     yield Case(
-        "batch_norm on features",
+        "dense, global pooling",
+        EVEN,
+        [
+            _dense("everywhere", 4, bias=False),
+            {"name": "mean", "kind": "global_avg_pool2d"},
+            {"name": "peak", "kind": "global_max_pool2d", "inputs": ["everywhere"]},
+            {"name": "both", "kind": "concat", "inputs": ["peak", "mean"]},
+            _dense("logits", 3),
+        ],
+    )
+    yield _image(
+        "reshape, dropout of rate 0",
+        {"name": "turn", "kind": "reshape", "shape": [6, 8, 2]},
+        _conv(),
+        {"name": "drop", "kind": "dropout", "rate": 0.0},
+    )
+    norm = {"momentum": 0.8, "epsilon": 1e-3}
+    yield _image(
+        "batch_norm on images",
+        _conv(bias=False),
+        {"name": "norm", "kind": "batch_norm", **norm},
+    )
+    yield Case(
+        "batch_norm on features, behind a bias",
         (5,),
-        [_dense("hidden", 4, bias=False), {**norm, "kind": "batch_norm"}, _dense("logits", 3)],
+        [_dense("hidden", 4), {"name": "norm", "kind": "batch_norm", **norm}, _dense("logits", 3)],
     )
-    layer_norm = {"name": "norm", "kind": "layer_norm", "epsilon": 1e-3}
-    yield _image("layer_norm", _conv(), layer_norm)
-    yield Case(
-        "layer_norm on features", (5,), [_dense("hidden", 4), layer_norm, _dense("logits", 3)]
-    )
+    yield _image("layer_norm", _conv(), {"name": "norm", "kind": "layer_norm", "epsilon": 1e-3})
     yield _image(
-        "add", _conv("a"), _conv("b", inputs=["input"]),
+        "add, concat",
+        _conv("a"),
+        _conv("b", inputs=["input"]),
         {"name": "sum", "kind": "add", "inputs": ["a", "b", "a"]},
-    )  # fmt: skip
-    yield _image(
-        "concat", _conv("a"), _conv("b", filters=3, inputs=["input"]),
-        {"name": "both", "kind": "concat", "inputs": ["b", "a", "input"]}, _conv("c"),
-    )  # fmt: skip
-    for function in FUNCTIONS:
-        alpha = {"leaky_relu": 0.2, "elu": 0.7}.get(function, 0.0)
-        activation = {"name": "act", "kind": "activation", "function": function, "alpha": alpha}
-        yield Case(function, (5,), [_dense("hidden", 6), activation, _dense("logits", 3)])
+        {"name": "both", "kind": "concat", "inputs": ["b", "sum", "input"]},
+        _conv("c"),
+    )
+    alphas = {"leaky_relu": 0.2, "elu": 0.7}
+    yield _side_by_side(
+        "activations",
+        (7,),
+        [
+            {
+                "name": function,
+                "kind": "activation",
+                "function": function,
+                "alpha": alphas.get(function, 0.0),
+            }
+            for function in FUNCTIONS
+        ],
+    )
     yield Case("regression", (5,), [_dense("hidden", 4), _dense("out", 2)], task="regression")
 
 
@@ -114,6 +156,7 @@ SCHEDULERS: tuple[dict[str, Any], ...] = (
 )
 
 _VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("plain", {"decay": "none", "weight_decay": 0.0}),
     ("l2", {"decay": "l2", "weight_decay": 0.05}),
     ("l2 on kernels", {"decay": "l2", "weight_decay": 0.05, "decay_scope": "kernels"}),
     ("decoupled", {"decay": "decoupled", "weight_decay": 0.05}),
@@ -121,23 +164,18 @@ _VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
         "decoupled on kernels",
         {"decay": "decoupled", "weight_decay": 0.05, "decay_scope": "kernels"},
     ),
-    ("clipped", {"clip_norm": 0.05}),
-    ("clipped with l2", {"clip_norm": 0.05, "decay": "l2", "weight_decay": 0.05}),
+    ("clipped", {"decay": "none", "weight_decay": 0.0, "clip_norm": 0.05}),
+    ("clipped l2", {"clip_norm": 0.05, "decay": "l2", "weight_decay": 0.05}),
 )
 
 
 def optimizer_cases() -> Iterator[Case]:
-    """Every optimizer with every schedule, every kind of decay, and clipping."""
+    """Every optimizer with every schedule, and with every kind of decay and clipping."""
     for optimizer in OPTIMIZERS:
-        for scheduler in SCHEDULERS:
-            yield Case(
-                f"{optimizer} {scheduler['name']}",
-                (5,), _TRIAL, optimizer, {}, scheduler, steps=10,
-            )  # fmt: skip
-        for label, options in _VARIANTS:
-            yield Case(
-                f"{optimizer} {label}", (5,), _TRIAL, optimizer, options, SCHEDULERS[2], steps=6
-            )
+        for position, (label, options) in enumerate(_VARIANTS):
+            scheduler = SCHEDULERS[position % len(SCHEDULERS)]
+            name = f"{optimizer}, {label}, {scheduler['name']}"
+            yield Case(name, (5,), _TRIAL, optimizer, options, scheduler, steps=10)
 
 
 def all_cases() -> list[Case]:

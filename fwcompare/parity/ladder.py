@@ -53,7 +53,7 @@ class Rung:
 
     @property
     def holds(self) -> bool:
-        """NaN never holds."""
+        """Whether the difference is accepted; an infinite one never is."""
         return bool(self.difference <= self.tolerance)
 
 
@@ -106,17 +106,19 @@ def _running(values: np.ndarray) -> np.ndarray:
 
 
 def relative(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Element-wise ``|other - reference| / |reference|``; 0 where both are 0."""
+    """Element-wise ``|other - reference| / |reference|``; 0 where equal, infinite for NaN."""
     difference = np.abs(other - reference)
     scale = np.maximum(np.abs(reference), np.finfo(np.float64).tiny)
-    return np.where(difference == 0, 0.0, difference / scale)
+    return np.nan_to_num(np.where(difference == 0, 0.0, difference / scale), nan=np.inf)
 
 
 def relative_norm(reference: np.ndarray, other: np.ndarray) -> float:
-    """``|other - reference| / |reference|`` in the L2 norm; 0 where both are 0."""
+    """``|other - reference| / |reference|`` in the L2 norm; infinite for NaN or another shape."""
     if reference.shape != other.shape:
         return float("inf")
     difference = float(np.linalg.norm((other - reference).ravel()))
+    if difference != difference:
+        return float("inf")
     if difference == 0:
         return 0.0
     return difference / max(float(np.linalg.norm(reference.ravel())), np.finfo(np.float64).tiny)
@@ -177,7 +179,7 @@ def _outputs_rung(reference: Trace, other: Trace, graph: Graph, allowed: Toleran
     worst, where = 0.0, ""
     for mode in ("eval", "train"):
         found = relative_norm(reference.of(mode)[last], other.of(mode)[last])
-        if not found <= worst:
+        if found > worst:
             worst, where = found, f"{mode} mode"
     return Rung("P1", worst, allowed.outputs, where)
 
@@ -228,7 +230,7 @@ def _tensor_rung(
     worst, difference, tolerance, where = -1.0, 0.0, LEAST["float64"][0], ""
     for label, (expected, found, accepted) in pairs.items():
         own = relative_norm(expected, found) if found is not None else float("inf")
-        share = own / accepted if own == own else float("inf")
+        share = own / accepted
         if share > worst:
             worst, difference, tolerance, where = share, own, accepted, label
     note = f"left out, true gradient zero: {', '.join(sorted(left_out))}" if left_out else ""
@@ -259,11 +261,9 @@ def _curves_rung(reference: Trace, other: Trace, allowed: Tolerances) -> Rung:
         differences = relative(expected, found[: len(expected)])
         for position, own in enumerate(differences):
             share = own / accepted[position]
-            if not share <= worst:
+            if share > worst:
                 worst, difference, tolerance = float(share), float(own), float(accepted[position])
                 step = position + 1 if kind == "train" else points[position]
                 where = f"{kind} loss, step {step}"
-                if share != share:
-                    return Rung("P6", float("nan"), tolerance, where)
     note = f"{steps} steps" + ("; fewer than 3, too few for a proof" if steps < 3 else "")
     return Rung("P6", difference, tolerance, where, note)

@@ -1,0 +1,44 @@
+"""The front of the JAX engine; importing it imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fwcompare.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class JaxFront:
+    """Flax NNX and Optax, one compiled step a batch."""
+
+    name: str = "jax"
+    trainer: str = "fwcompare_jax.trainer:JaxTrainer"
+    packages: tuple[str, ...] = ("fwcompare_jax",)
+    requirements: tuple[str, ...] = ("jax", "jaxlib", "flax", "optax")
+    colour: str = "#2E86AB"
+
+    def environment(self, spec: RunSpec) -> Mapping[str, str]:
+        """Types and platform are process-wide in JAX, so they are fixed before its import."""
+        own = {
+            "JAX_ENABLE_X64": "1" if spec.precision == "float64" else "0",
+            "JAX_PLATFORMS": "cpu" if spec.device.name == "cpu" else "cuda,cpu",
+            # A compilation is timed as a user meets it first, not as a cache on disk shortens it.
+            "JAX_ENABLE_COMPILATION_CACHE": "0",
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        }
+        if spec.aligned:
+            # On a GPU the default multiplies float32 in TF32; on a CPU this changes nothing.
+            own["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+        return own
+
+    def supports(self, spec: RunSpec) -> str | None:
+        if spec.execution == "eager":
+            return (
+                "jax has no execution=eager worth timing: without jit every operation is compiled "
+                "and dispatched by itself. Choose execution=native."
+            )
+        return None
+
+
+FRONT = JaxFront()

@@ -1,0 +1,88 @@
+"""Keras on TensorFlow: a ``tf.data`` pipeline of sample ids, gathered a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fwcompare.data.batches import Arrays, Feed
+from fwcompare.errors import UnsupportedError
+from fwcompare.spec import RunSpec
+
+
+def prepare(spec: RunSpec) -> str:
+    tf.config.experimental.enable_tensor_float_32_execution(not spec.aligned)
+    if spec.device.name == "cpu":
+        return "cpu"
+    found = tf.config.list_physical_devices("GPU")
+    if not found:
+        raise UnsupportedError(
+            "device=cuda: this TensorFlow sees no CUDA device.",
+            "Choose device=cpu, or install tensorflow[and-cuda] and look at nvidia-smi.",
+        )
+    return str(tf.config.experimental.get_device_details(found[0]).get("device_name", "cuda"))
+
+
+def place(train: Arrays, spec: RunSpec) -> tuple[tf.Tensor, tf.Tensor]:
+    # The pipeline runs on the host, whatever the device of the model is.
+    with tf.device("CPU:0"):
+        return tf.convert_to_tensor(train.inputs), tf.convert_to_tensor(train.targets)
+
+
+def batches(data: tuple[tf.Tensor, tf.Tensor], feed: Feed, spec: RunSpec) -> tf.data.Dataset:
+    """Ids in, gathered batches out; with one thread to spend, nothing beside the training runs."""
+    inputs, targets = data
+    with tf.device("CPU:0"):
+        dataset = tf.data.Dataset.from_tensor_slices(_ids(feed))
+    dataset = dataset.map(lambda ids: (tf.gather(inputs, ids), tf.gather(targets, ids)))
+    if spec.device.threads > 1 or spec.device.name != "cpu":
+        dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = spec.device.threads
+    # Without an end, Keras does not start the pipeline again behind the last epoch.
+    return dataset.repeat().with_options(options)
+
+
+def _ids(feed: Feed) -> tf.Tensor | tf.RaggedTensor:
+    """Ids of every batch of the run, (steps, batch); ragged where a batch is smaller."""
+    found = list(feed.all_batches())
+    sizes = [len(ids) for ids in found]
+    flat = np.concatenate(found)
+    if feed.samples < 2**31:
+        flat = flat.astype(np.int32)
+    if min(sizes) == max(sizes):
+        return tf.constant(flat.reshape(len(sizes), -1))
+    return tf.RaggedTensor.from_row_lengths(flat, sizes)
+
+
+def host_batch(inputs: np.ndarray) -> np.ndarray:
+    return np.asarray(inputs)
+
+
+def synchronize(model: Any) -> None:
+    tf.test.experimental.sync_devices()
+
+
+def loss_and_gradients(
+    model: Any, loss: Callable[..., Any], variables: list[Any], batch: Arrays
+) -> tuple[float, list[np.ndarray]]:
+    places = [variable.value for variable in variables]
+    with tf.GradientTape() as tape:
+        outputs = model(tf.convert_to_tensor(batch.inputs), training=True)
+        value = loss(tf.convert_to_tensor(batch.targets), outputs)
+    return float(value), [gradient.numpy() for gradient in tape.gradient(value, places)]
+
+
+def execution(model: Any) -> str:
+    if model.run_eagerly:
+        return "eager"
+    return "tf.function with XLA" if model.jit_compile else "tf.function"
+
+
+def peak_device_bytes() -> int | None:
+    if not tf.config.list_logical_devices("GPU"):
+        return None
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])

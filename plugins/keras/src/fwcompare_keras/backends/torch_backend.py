@@ -1,0 +1,80 @@
+"""Keras on PyTorch: a ``DataLoader`` whose sampler gives the ids of whole batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+from fwcompare.data.batches import Arrays, Feed
+from fwcompare.errors import UnsupportedError
+from fwcompare.spec import RunSpec
+
+
+def prepare(spec: RunSpec) -> str:
+    torch.set_num_threads(spec.device.threads)
+    if spec.device.name == "cpu":
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise UnsupportedError(
+            "device=cuda: this PyTorch sees no CUDA device.",
+            "Choose device=cpu, or install a PyTorch with CUDA and look at nvidia-smi.",
+        )
+    if spec.aligned:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return torch.cuda.get_device_name()
+
+
+def place(train: Arrays, spec: RunSpec) -> TensorDataset:
+    # Copied, as a file that is mapped for reading cannot be a tensor.
+    arrays = np.array(train.inputs), np.array(train.targets)
+    return TensorDataset(*(torch.from_numpy(array).to(spec.device.name) for array in arrays))
+
+
+class BatchIds(Sampler[torch.Tensor]):
+    """The ids of every batch of a feed, through all epochs."""
+
+    def __init__(self, feed: Feed, device: Any) -> None:
+        self._feed = feed
+        self._device = device
+
+    def __len__(self) -> int:
+        return self._feed.total_steps
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for ids in self._feed.all_batches():
+            yield torch.from_numpy(ids).to(self._device)
+
+
+def batches(data: TensorDataset, feed: Feed, spec: RunSpec) -> DataLoader:
+    # Without a batch size the sampler's ids index the tensors directly, and nothing is collated.
+    return DataLoader(data, batch_size=None, sampler=BatchIds(feed, data.tensors[0].device))
+
+
+def host_batch(inputs: np.ndarray) -> np.ndarray:
+    # A copy: PyTorch can share neither a mapped file nor what is read-only, and TorchDynamo fails.
+    return np.array(inputs)
+
+
+def synchronize(model: Any) -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def loss_and_gradients(
+    model: Any, loss: Callable[..., Any], variables: list[Any], batch: Arrays
+) -> tuple[float, list[np.ndarray]]:
+    value = loss(batch.targets, model(batch.inputs, training=True))
+    gradients = torch.autograd.grad(value, [variable.value for variable in variables])
+    return value.item(), [gradient.cpu().numpy() for gradient in gradients]
+
+
+def execution(model: Any) -> str:
+    return "torch.compile" if model.jit_compile else "eager"
+
+
+def peak_device_bytes() -> int | None:
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None

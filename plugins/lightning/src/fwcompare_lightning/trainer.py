@@ -1,0 +1,61 @@
+"""The trainer: PyTorch's model and cures, driven by Lightning's own loop."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+from fwcompare_pytorch.trainer import PyTorchTrainer
+from lightning_fabric.utilities.warnings import PossibleUserWarning
+
+from fwcompare.data.batches import Feed
+from fwcompare.plugin import Job
+from fwcompare.probe import Probe
+from fwcompare_lightning.callback import ProbeCallback
+from fwcompare_lightning.feeding import loader
+from fwcompare_lightning.module import GraphLightningModule
+
+_PRECISIONS = {"float32": "32-true", "float64": "64-true"}
+
+
+class LightningTrainer(PyTorchTrainer):
+    """The ``Trainer`` of the engine ``lightning``; all but ``fit`` is that of ``pytorch``."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.module = GraphLightningModule(self.objective, self.update)
+        # Lightning counsels on workers, announces each stop, and calls what PyTorch has deprecated:
+        # none of it is news of this run.
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", category=PossibleUserWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning, module="pytorch_lightning")
+
+    def clip(self, most: float) -> None:
+        """Clip exactly; in native semantics it is Lightning that clips, see ``fit``."""
+        if self.spec.aligned:
+            super().clip(most)
+
+    def fit(self, feed: Feed, probe: Probe) -> None:
+        trainer = pl.Trainer(
+            accelerator="gpu" if self.device.type == "cuda" else "cpu",
+            devices=1,
+            precision=_PRECISIONS[self.spec.precision],  # type: ignore[arg-type]
+            max_epochs=len(feed.epochs),
+            max_steps=feed.step_count,
+            gradient_clip_val=None if self.spec.aligned else self.spec.optimizer.clip_norm,
+            callbacks=[ProbeCallback(feed, probe)],
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        self.module.train()
+        trainer.fit(self.module, loader(self.inputs, self.targets, feed))
+        self.module.to(self.device)  # Lightning leaves a model on the CPU
+
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "loop": "Trainer.fit"}

@@ -1,0 +1,34 @@
+"""PyTorch for fwcompare. This module is the import-free front: it never imports torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+
+from fwcompare.spec import RunSpec
+
+
+class PyTorch:
+    """The engine ``pytorch``: ``native`` and ``eager`` are the same cell, as nothing is compiled
+    unless ``compiled`` asks for ``torch.compile``."""
+
+    name = "pytorch"
+    trainer = "fwcompare_pytorch.trainer:PyTorchTrainer"
+    packages: tuple[str, ...] = ("fwcompare_pytorch",)
+    requirements: tuple[str, ...] = ("torch",)
+    colour = "#EE4C2C"
+
+    def environment(self, spec: RunSpec) -> Mapping[str, str]:
+        """A compilation is timed as a user meets it first, not as the cache on disk shortens it."""
+        return {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
+
+    def supports(self, spec: RunSpec) -> str | None:
+        """Whatever the contract asks for, but for compilation without a compiler."""
+        compiler = os.environ.get("CXX", "g++")
+        if spec.execution == "compiled" and shutil.which(compiler) is None:
+            return f"torch.compile needs a C++ compiler: '{compiler}' is not on the path (set CXX)."
+        return None
+
+
+FRONT = PyTorch()

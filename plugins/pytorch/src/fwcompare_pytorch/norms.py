@@ -1,0 +1,58 @@
+"""Batch normalisation whose moving variance is the biased one, at next to no cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class BiasedBatchNorm(nn.Module):
+    """Batch normalisation over all axes but the second, with moving statistics as in the contract.
+
+    PyTorch normalises by the biased variance (divided by n) but keeps a moving average of the
+    unbiased one (divided by n - 1). A variance of one's own would make a step half as long again,
+    so the native kernel writes the batch's statistics into scratch buffers (that is momentum 1 in
+    its sense) and the moving ones take them over, the variance times (n - 1) / n.
+
+    Attribute names are those of ``torch.nn.BatchNorm2d``.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    batch_mean: Tensor
+    batch_var: Tensor
+
+    def __init__(self, channels: int, momentum: float, epsilon: float, **factory: Any) -> None:
+        super().__init__()
+        self.share_of_new = 1 - momentum
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(channels, **factory))
+        self.bias = nn.Parameter(torch.zeros(channels, **factory))
+        self.register_buffer("running_mean", torch.zeros(channels, **factory))
+        self.register_buffer("running_var", torch.ones(channels, **factory))
+        for scratch in ("batch_mean", "batch_var"):
+            self.register_buffer(scratch, torch.zeros(channels, **factory), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``x`` (n, channels, ...); in training mode by the batch's own statistics."""
+        if not self.training:
+            return functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.epsilon
+            )
+        normalised = functional.batch_norm(
+            x,
+            self.batch_mean,
+            self.batch_var,
+            self.weight,
+            self.bias,
+            training=True,
+            momentum=1.0,
+            eps=self.epsilon,
+        )
+        n = x.numel() // x.shape[1]
+        self.running_mean.lerp_(self.batch_mean, self.share_of_new)
+        self.running_var.lerp_(self.batch_var * ((n - 1) / n), self.share_of_new)
+        return normalised

@@ -1,0 +1,193 @@
+"""From the name of an optimizer to a native one, and what must happen before its step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, optim
+from torch.nn import Parameter
+from torch.nn.utils import clip_grad_norm_, get_total_norm
+
+from fwcompare.errors import UnsupportedError, choices
+from fwcompare.graph import Weights
+from fwcompare.spec import Optimizer
+from fwcompare_pytorch.model import GraphModel
+
+#: Something to do between the gradients and the step.
+Before = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A native optimizer and how the options of the contract are said to it."""
+
+    native: Callable[..., optim.Optimizer]
+    #: Keys of the native state to canonical slots.
+    slots: Mapping[str, str] = field(default_factory=dict)
+    #: Options that a user always states, in either semantics.
+    stated: Callable[[Any], dict[str, Any]] = lambda options: {}
+    #: Constants that a user leaves to PyTorch's defaults in native semantics.
+    constants: Callable[[Any], dict[str, Any]] = lambda options: {}
+    #: The fastest of PyTorch's implementations. All give the same numbers: in float64 each follows
+    #: its formula to 5e-16 over 100 steps.
+    implementation: Mapping[str, bool] = field(default_factory=lambda: {"fused": True})
+
+
+def _momentum(options: Any) -> dict[str, Any]:
+    # PyTorch refuses Nesterov's form without momentum, where it is plain gradient descent.
+    nesterov = options.nesterov and options.momentum > 0
+    return {"momentum": options.momentum, "nesterov": nesterov}
+
+
+def _adam(options: Any) -> dict[str, Any]:
+    return {"betas": (options.beta1, options.beta2), "eps": options.epsilon}
+
+
+def _rmsprop(options: Any) -> dict[str, Any]:
+    return {"alpha": options.rho, "eps": options.epsilon}
+
+
+def _adagrad(options: Any) -> dict[str, Any]:
+    return {"initial_accumulator_value": options.initial_accumulator, "eps": options.epsilon}
+
+
+_MOMENTUM = Rule(optim.SGD, {"momentum_buffer": "momentum"}, stated=_momentum)
+_MOMENTS = {"exp_avg": "first_moment", "exp_avg_sq": "second_moment"}
+
+OPTIMIZERS: dict[str, Rule] = {
+    "sgd": Rule(optim.SGD),
+    "momentum": _MOMENTUM,
+    "nesterov": _MOMENTUM,
+    "adam": Rule(optim.Adam, _MOMENTS, constants=_adam),
+    "adamw": Rule(optim.AdamW, _MOMENTS, constants=_adam),
+    "rmsprop": Rule(
+        optim.RMSprop,
+        {"square_avg": "second_moment"},
+        constants=_rmsprop,
+        implementation={"foreach": True},
+    ),
+    "adagrad": Rule(optim.Adagrad, {"sum": "accumulator"}, constants=_adagrad),
+}
+
+#: Where decay is decoupled or not is for these a choice between two native optimizers.
+_ADAM_BY_DECAY = {"l2": optim.Adam, "decoupled": optim.AdamW}
+
+
+class LearningRates:
+    """Sets the learning rate of each step from a table; past its end the last one stays."""
+
+    def __init__(self, groups: Sequence[dict[str, Any]], table: np.ndarray) -> None:
+        self.groups = groups
+        self.rates: list[float] = table.tolist()
+        self.step = 0
+
+    def __call__(self) -> None:
+        if self.step < len(self.rates):
+            for group in self.groups:
+                group["lr"] = self.rates[self.step]
+        self.step += 1
+
+
+class ExactClipping:
+    """Gradients times ``min(1, most / norm)``; PyTorch's own divides by ``norm + 1e-6``."""
+
+    def __init__(self, parameters: Sequence[Parameter], most: float) -> None:
+        self.parameters, self.most = parameters, most
+
+    def __call__(self) -> None:
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        factor = (self.most / get_total_norm(gradients)).clamp(max=1.0)
+        torch._foreach_mul_(gradients, factor)
+
+
+class DecoupledDecay:
+    """Takes ``lr * weight_decay * p`` from each p, for optimizers that have no such decay."""
+
+    def __init__(self, group: dict[str, Any], weight_decay: float) -> None:
+        self.group, self.weight_decay = group, weight_decay
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        torch._foreach_mul_(self.group["params"], 1 - self.group["lr"] * self.weight_decay)
+
+
+class Update:
+    """The optimizer of a model, and all that goes before its step."""
+
+    def __init__(self, options: Optimizer, model: GraphModel, aligned: bool) -> None:
+        """Raises ``UnsupportedError`` for an optimizer without a rule."""
+        if options.name not in OPTIMIZERS:
+            raise UnsupportedError(
+                f"PyTorch's plugin has no optimizer '{options.name}'.",
+                f"It has: {choices(OPTIMIZERS)}.",
+            )
+        self.rule = OPTIMIZERS[options.name]
+        self.model = model
+        self.parameters = [_parameter(place.tensor) for _, place in model.trainable()]
+        native, decays_itself = self.rule.native, True
+        arguments = {**self.rule.stated(options), **self.rule.implementation}
+        if aligned:
+            arguments |= self.rule.constants(options)
+            if native in _ADAM_BY_DECAY.values():
+                native = _ADAM_BY_DECAY.get(options.decay, native)
+            else:
+                decays_itself = options.decay != "decoupled"
+        decayed, others = self._by_decay(options)
+        groups = [
+            {"params": decayed, "weight_decay": options.weight_decay if decays_itself else 0.0},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        used = [group for group in groups if group["params"]]
+        # PyTorch refuses no groups at all; a model that only pools has nothing to train.
+        self.optimizer = native(used or groups, lr=options.lr, **arguments)
+        self.before: list[Before] = []
+        if decayed and not decays_itself:
+            group = self.optimizer.param_groups[0]
+            self.before.append(DecoupledDecay(group, options.weight_decay))
+
+    def _by_decay(self, options: Optimizer) -> tuple[list[Tensor], list[Tensor]]:
+        """The trainable tensors that are decayed, and those that are not."""
+        sorted_out: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for _, place in self.model.trainable():
+            sorted_out[not options.decays(place.parameter.role)].append(place.tensor)
+        return sorted_out
+
+    def clip(self, most: float, exact: bool) -> None:
+        """Clip the gradients' global norm before each step, exactly or as PyTorch does."""
+        if exact:
+            self.before.insert(0, ExactClipping(self.parameters, most))
+        else:
+            self.before.insert(0, partial(clip_grad_norm_, self.parameters, most))
+
+    def schedule(self, table: np.ndarray) -> None:
+        """Take the learning rate of each step from ``table``, float64, one number a step."""
+        self.before.insert(0, LearningRates(self.optimizer.param_groups, table))
+
+    def slots(self) -> dict[str, Weights]:
+        """The state by canonical slot; what no step has written yet is zero."""
+        state = self.optimizer.state
+        return {
+            slot: {
+                name: place.canonical(_or_zero(state.get(place.tensor, {}).get(key), place.tensor))
+                for name, place in self.model.trainable()
+            }
+            for key, slot in self.rule.slots.items()
+        }
+
+    def __str__(self) -> str:
+        how = ", ".join(f"{name}={value}" for name, value in self.rule.implementation.items())
+        return f"torch.optim.{type(self.optimizer).__name__}({how})"
+
+
+def _parameter(tensor: Tensor) -> Parameter:
+    assert isinstance(tensor, Parameter)
+    return tensor
+
+
+def _or_zero(tensor: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if tensor is None else tensor

@@ -1,0 +1,187 @@
+"""The trainer: a plain PyTorch loop, as its users write it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fwcompare.data.batches import Feed
+from fwcompare.errors import UnsupportedError
+from fwcompare.graph import Weights
+from fwcompare.graph.kinds import BatchNorm
+from fwcompare.plugin import Job
+from fwcompare.probe import Probe
+from fwcompare_pytorch.model import GraphModel
+from fwcompare_pytorch.optimizers import Update
+
+#: Losses by name, each the mean over the batch.
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy": functional.cross_entropy,
+    "mse": functional.mse_loss,
+}
+
+
+class Objective(nn.Module):
+    """The mean loss of a batch: forward pass and loss in one, so that both compile together."""
+
+    def __init__(self, model: nn.Module, loss: str) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = LOSSES[loss]
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return self.loss(self.model(inputs), targets)
+
+
+class PyTorchTrainer:
+    """The ``Trainer`` of the engine ``pytorch``; see ``fwcompare.plugin.Trainer``."""
+
+    def __init__(self, job: Job) -> None:
+        """Raises ``UnsupportedError`` where the device or a part of the model is not there."""
+        spec = job.spec
+        self.spec = spec
+        _refuse_lone_rows(job)
+        torch.set_num_threads(spec.device.threads)
+        self.device = _device(spec.device.name)
+        # By default cuDNN convolves float32 in TF32, with ten bits of mantissa.
+        torch.backends.cudnn.allow_tf32 = not spec.aligned
+        dtype = getattr(torch, spec.precision)
+        self.model = GraphModel(job.graph, spec.aligned, device=self.device, dtype=dtype)
+        self.model.fill(job.initial_weights)
+        self.update = Update(spec.optimizer, self.model, spec.aligned)
+        if spec.optimizer.clip_norm is not None:
+            self.clip(spec.optimizer.clip_norm)
+        if not job.constant_learning_rate:
+            self.update.schedule(job.learning_rates)
+        self.objective: nn.Module = Objective(self.model, spec.task.loss)
+        self.inference: nn.Module = self.model
+        if spec.execution == "compiled":
+            self.objective = torch.compile(self.objective)  # type: ignore[assignment]
+            self.inference = torch.compile(self.model)  # type: ignore[assignment]
+        self.inputs = self.tensor(job.train.inputs)
+        self.targets = self.labels_or_values(job.train.targets)
+        torch.manual_seed(spec.seed)  # after the model: what it draws is overwritten anyway
+
+    def clip(self, most: float) -> None:
+        """Clip gradients by their global norm: exactly, or as PyTorch does."""
+        self.update.clip(most, exact=self.spec.aligned)
+
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """An array on the device; not copied on a CPU unless it is mapped from a file."""
+        if not array.flags.writeable:
+            array = array.copy()
+        return torch.from_numpy(array).to(self.device)
+
+    def labels_or_values(self, targets: np.ndarray) -> Tensor:
+        """Targets on the device; PyTorch's cross-entropy takes labels as int64."""
+        tensor = self.tensor(targets)
+        return tensor if tensor.is_floating_point() else tensor.long()
+
+    def fit(self, feed: Feed, probe: Probe) -> None:
+        optimizer, before = self.update.optimizer, self.update.before
+        for epoch in feed.epochs:
+            order = torch.from_numpy(feed.order(epoch)).to(self.device)
+            losses: list[Tensor] = []
+            self.model.train()
+            probe.epoch_begin(epoch)
+            for ids in torch.split(order, feed.batch_size):
+                inputs = self.inputs.index_select(0, ids)
+                targets = self.targets.index_select(0, ids)
+                optimizer.zero_grad(set_to_none=True)
+                loss = self.objective(inputs, targets)
+                loss.backward()
+                for act in before:
+                    act()
+                optimizer.step()
+                losses.append(loss.detach())
+                probe.step()
+            probe.epoch_end(partial(fetch, losses))
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        if self.model.training:
+            self.model.eval()
+        with torch.inference_mode():
+            outputs: np.ndarray = self.inference(self.tensor(inputs)).cpu().numpy()
+        return outputs
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def weights(self) -> Weights:
+        return self.model.weights()
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Leave statistics, and the random numbers that dropout will draw, as they were."""
+        kept = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            yield
+        for buffer, before in kept:
+            buffer.copy_(before)
+
+    def activations(self, inputs: np.ndarray, training: bool) -> dict[str, np.ndarray]:
+        self.model.train(training)
+        with self.undisturbed(), torch.no_grad():
+            outputs = self.model.activations(self.tensor(inputs))
+        return {name: output.cpu().numpy() for name, output in outputs.items()}
+
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
+        places = dict(self.model.trainable())
+        self.model.train()
+        with self.undisturbed():
+            loss = self.objective(self.tensor(inputs), self.labels_or_values(targets))
+            found = torch.autograd.grad(loss, [place.tensor for place in places.values()])
+        gradients = zip(places.items(), found, strict=True)
+        return loss.item(), {name: place.canonical(g) for (name, place), g in gradients}
+
+    def slots(self) -> dict[str, Weights]:
+        return self.update.slots()
+
+    def facts(self) -> dict[str, Any]:
+        cuda = self.device.type == "cuda"
+        return {
+            "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
+            "execution": "torch.compile" if self.spec.execution == "compiled" else "eager",
+            "optimizer": str(self.update),
+            "memory_format": "channels_last",
+            "threads": torch.get_num_threads(),
+        }
+
+    def peak_device_bytes(self) -> int | None:
+        return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
+
+
+def fetch(losses: Sequence[Tensor]) -> np.ndarray:
+    """The losses of an epoch's steps, in one transfer from the device."""
+    fetched: np.ndarray = torch.stack(list(losses)).cpu().numpy()
+    return fetched
+
+
+def _refuse_lone_rows(job: Job) -> None:
+    """Raise ``UnsupportedError`` where a batch leaves batch normalisation one value a channel."""
+    if not job.feed.epochs or 1 not in job.feed.batch_sizes(1):
+        return
+    for layer in job.graph.layers:
+        if isinstance(layer.kind, BatchNorm) and math.prod(layer.input_shapes[0][:-1]) == 1:
+            raise UnsupportedError(
+                f"Layer '{layer.name}': PyTorch does not normalise a batch of one sample.",
+                "Choose trainer.drop_last=true, or another trainer.batch_size.",
+            )
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UnsupportedError(
+            "device=cuda: this PyTorch sees no CUDA device.",
+            "Choose device=cpu, or install a PyTorch with CUDA and look at nvidia-smi.",
+        )
+    return torch.device(name)

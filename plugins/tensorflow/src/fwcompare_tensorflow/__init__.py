@@ -1,0 +1,29 @@
+"""TensorFlow for fwcompare. This module is the import-free front: it never imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fwcompare_keras import tensorflow_environment
+
+from fwcompare.spec import RunSpec
+
+
+class TensorFlow:
+    """The engine ``tensorflow``: ``native`` is ``tf.function``, ``eager`` runs operation by
+    operation, ``compiled`` is XLA. One environment serves it and ``keras_tensorflow``."""
+
+    name = "tensorflow"
+    trainer = "fwcompare_tensorflow.trainer:TensorFlowTrainer"
+    packages: tuple[str, ...] = ("fwcompare_tensorflow", "fwcompare_keras")
+    requirements: tuple[str, ...] = ("tensorflow", "keras")
+    colour = "#FF8F00"
+
+    def environment(self, spec: RunSpec) -> Mapping[str, str]:
+        return tensorflow_environment(spec)
+
+    def supports(self, spec: RunSpec) -> str | None:
+        return None
+
+
+FRONT = TensorFlow()

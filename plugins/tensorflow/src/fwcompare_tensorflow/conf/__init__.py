@@ -1,0 +1,1 @@
+"""Configuration files that this plugin adds to Hydra's search path."""
