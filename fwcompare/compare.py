@@ -238,6 +238,8 @@ def _row(label: str, runs: Sequence[Run], reference: dict[int, float], standings
 def _standing(spec: RunSpec | None, standings: Standings) -> Standing:
     if spec is None:
         return Standing("unproven")
+    if spec.framework.python is not None:
+        return Standing("unproven", "an interpreter of its own")
     return standings.get((spec.group, spec.framework.name, spec.execution), Standing("unproven"))
 
 
@@ -255,9 +257,10 @@ def _title(spec: RunSpec | None) -> str:
     if spec is None:
         return "no run was started"
     training = spec.training
+    epochs = f"{training.epochs} epoch{'s' if training.epochs != 1 else ''}"
     return (
         f"{spec.model.name} on {spec.dataset.name}, {spec.optimizer.name} "
-        f"lr={spec.optimizer.lr:g}, batch {training.batch_size}, {training.epochs} epochs, "
+        f"lr={spec.optimizer.lr:g}, batch {training.batch_size}, {epochs}, "
         f"{spec.semantics} semantics"
     )
 

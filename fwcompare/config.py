@@ -162,7 +162,7 @@ class Configuration:
         spec = self._spec(progress)
         reason = front(spec.framework.name).supports(spec)
         if reason:
-            raise UnsupportedError(f"{spec.framework.name}: {reason}")
+            raise UnsupportedError(reason)
         return Plan(spec, self.outputs, self.tracking)
 
     def _check_top_level(self) -> None:

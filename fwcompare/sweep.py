@@ -27,7 +27,14 @@ from fwcompare.spec import RunSpec
 COMPARISON_FILE = "comparison.json"
 
 #: Options whose cells are run side by side, in random order, within one block.
-_ARM_OPTIONS = ("framework", "execution", "precision", "device")
+_ARM_OPTIONS = (
+    "framework",
+    "framework.python",
+    "execution",
+    "precision",
+    "device",
+    "device.threads",
+)
 
 
 @dataclass
@@ -177,8 +184,8 @@ def finish(made: Sweep, watch: Watch) -> int:
     counts: dict[str, int] = {}
     for run in runs:
         counts[run.record.status] = counts.get(run.record.status, 0) + 1
-    present = {run.engine for run in runs}
-    baseline = made.baseline if made.baseline in present else None
+    good = {run.engine for run in runs if run.record.ok}
+    baseline = made.baseline if made.baseline in good else None
     proofs = prove_runs(runs, made.parity, made.outputs / "proofs", watch.display.console)
     write_json(made.folder / PROOFS_FILE, [proof.to_json() for proof in proofs])
     standings = {proof.key: proof.standing for proof in proofs}
@@ -243,7 +250,7 @@ def in_order(cells: Sequence[Cell], name: str) -> Iterator[Cell]:
     """
     blocks: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
-        rest = [o for o in cell.overrides if o.split("=")[0] not in _ARM_OPTIONS]
+        rest = [o for o in cell.overrides if o.lstrip("+").split("=")[0] not in _ARM_OPTIONS]
         blocks.setdefault(tuple(rest), []).append(cell)
     shuffle = random.Random(name)
     for block in sorted(blocks.values(), key=lambda block: block[0].seed):

@@ -1,19 +1,22 @@
-"""What the tests share: one thread, a cache and outputs of their own, warm workers."""
+"""What the tests share: one thread, a cache and outputs of their own."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fwcompare.testing import WarmPool
-
 #: Spinning OpenMP threads on a shared machine slow everything down many times.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+#: Tests compile hundreds of tiny XLA programs once each; optimising them costs more than it brings.
+os.environ["XLA_FLAGS"] = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -22,13 +25,6 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepared datasets, made once for all tests."""
     return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[WarmPool]:
-    """Warm workers: importing a framework takes seconds."""
-    with WarmPool() as pool:
-        yield pool
 
 
 @pytest.fixture

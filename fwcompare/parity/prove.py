@@ -159,7 +159,9 @@ def prove(
         if pool is None:
             own_pool.close()
         shutil.rmtree(scratch, ignore_errors=True)
-    if file and not mutations:
+    # An error may be gone with the next attempt; a proof that holds or fails stays.
+    settled = all(verdict.state != "error" for verdict in proof.verdicts)
+    if file and not mutations and settled:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, proof.to_json())
     return proof

@@ -66,7 +66,7 @@ def prove_runs(
 def _blocks(runs: Sequence[Run]) -> dict[tuple[str, str], list[RunSpec]]:
     blocks: dict[tuple[str, str], list[RunSpec]] = {}
     for run in runs:
-        if run.spec is not None and run.record.ok:
+        if run.spec is not None and run.spec.framework.python is None and run.record.ok:
             blocks.setdefault((run.spec.group, run.spec.execution), []).append(run.spec)
     return blocks
 
@@ -96,8 +96,6 @@ def _no_proof(spec: RunSpec, engines: list[str], options: Parity) -> str:
         return "parity.in_sweep=false"
     if not spec.aligned:
         return "native semantics: each framework has its own defaults"
-    if spec.framework.python is not None:
-        return "an interpreter of its own"
     if len(engines) == 1 and engines[0] == options.reference:
         return "one engine alone"
     return ""

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise RequestError(f"No run of the sweep {folder.name} has ended yet.")
     listing = json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8"))
     baseline = arguments.baseline
-    if baseline is None and listing.get("baseline") in {run.engine for run in runs}:
+    if baseline is None and listing.get("baseline") in {r.engine for r in runs if r.record.ok}:
         baseline = listing["baseline"]
     comparisons = compare(runs, folder.name, baseline, kept_standings(folder))
     if arguments.format == "markdown":

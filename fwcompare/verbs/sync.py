@@ -42,6 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
         made.tracking.experiment or "fwcompare",
         made.outputs / "mlflow-artifacts" if made.tracking.uri is None else None,
     )
-    counts = sync([*sweeps, *folders], store)
-    Console().print(f"MLflow knows {counts} now.")
+    done = sync([*sweeps, *folders], store)
+    console = Console()
+    console.print(f"MLflow knows {done.runs} runs and {done.sweeps} sweeps of {outputs}.")
+    for folder in done.unfinished:
+        console.print(f"Not ended yet: {folder}", style="dim", soft_wrap=True)
+    for folder, reason in done.unreadable.items():
+        console.print(f"Left out: {folder}: {reason}", style="yellow", soft_wrap=True)
     return 0

@@ -29,6 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
     made = compose(arguments.overrides)
     uri = store_uri(made.tracking, made.outputs)
     console = Console()
+    if "://" not in uri or uri.startswith("file:"):
+        raise RequestError(
+            f"tracking.uri={uri}: MLflow keeps no store in plain files any more.",
+            "Use SQLite (the default), another database, or a tracking server.",
+        )
     if uri.startswith(("http://", "https://")):
         console.print(f"This store has a UI of its own: {uri}", soft_wrap=True)
         return 0

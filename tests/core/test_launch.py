@@ -14,7 +14,7 @@ from fwcompare.errors import RequestError
 from fwcompare.record import EVENTS_FILE, FINAL_WEIGHTS, RunRecord, read_events
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from stub_engine import StubFront  # noqa: E402
+from stub_engine import StubFront
 
 LAYERS = [
     {"name": "flat", "kind": "flatten"},

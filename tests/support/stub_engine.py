@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -61,7 +63,7 @@ class StubTrainer:
                 probe.step()
             if FAULT == "step:diverge":
                 losses[0] = float("nan")
-            probe.epoch_end(lambda: np.array(losses))
+            probe.epoch_end(partial(np.array, losses))
 
     def predict(self, inputs):
         _fail("predict")
@@ -95,7 +97,7 @@ class StubFront:
         self.fault = fault
 
     def environment(self, spec):
-        return {"PYTHONPATH": os.path.dirname(__file__), "STUB_FAULT": self.fault}
+        return {"PYTHONPATH": str(Path(__file__).parent), "STUB_FAULT": self.fault}
 
     def supports(self, spec):
         return None

@@ -51,6 +51,7 @@ class TensorFlowTrainer:
         self.network = Network(job.graph, Style(spec.aligned, spec.precision, spec.seed))
         self.network.load(job.initial_weights)
         self.model = self.network.model
+        self.variables = self.model.trainable_variables
         self.loss = LOSSES[spec.task.loss]
         self.optimizer = optimizers.make(
             spec.optimizer,
@@ -70,8 +71,7 @@ class TensorFlowTrainer:
         with tf.GradientTape() as tape:
             outputs = self.model(tf.gather(self.inputs, ids), training=True)
             loss = self.loss(tf.gather(self.targets, ids), outputs)
-        variables = self.model.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self.optimizer.apply(tape.gradient(loss, self.variables), self.variables)
         return loss
 
     def fit(self, feed: Feed, probe: Probe) -> None:
