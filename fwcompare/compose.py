@@ -104,6 +104,10 @@ def translate(error: BaseException) -> FwcompareError:
 
 def _missing_config(error: Any) -> FwcompareError:
     group, _, name = str(error.missing_cfg_file or "").rpartition("/")
+    if (group, name) == ("device", "mps"):
+        return RequestError(
+            "device=mps is not built yet.", "Choose device=cpu, device=cuda or device=auto."
+        )
     if group and error.options:
         return unknown(group, name, error.options)
     return RequestError(str(error).splitlines()[0] if str(error) else "A config file is missing.")

@@ -261,10 +261,6 @@ class Configuration:
         present = any(Path("/dev").glob("nvidia[0-9]*"))
         if name == "auto":
             name = "cuda" if present else "cpu"
-        if name == "mps":
-            raise RequestError(
-                "device=mps is not built yet.", "Choose device=cpu, device=cuda or device=auto."
-            )
         if name == "cuda" and not present:
             raise RequestError(
                 "device=cuda: there is no NVIDIA device on this machine.",

@@ -19,7 +19,14 @@ from fwcompare.data.prepare import Split, write_folder
 from fwcompare.graph.weights import Weights, load
 from fwcompare.record import FINAL_WEIGHTS, INITIAL_WEIGHTS, RunRecord
 from fwcompare.spec import Device, Optimizer, RunSpec, Scheduler
-from fwcompare.testing import OPTIMIZER_OPTIONS, WarmPool, make_run, optimizer, small_data
+from fwcompare.testing import (
+    OPTIMIZER_OPTIONS,
+    WarmPool,
+    conformance,
+    make_run,
+    optimizer,
+    small_data,
+)
 
 OUT = {"name": "out", "kind": "dense", "units": 2}
 FLAT = {"name": "flat", "kind": "flatten"}
@@ -284,3 +291,6 @@ def test_dropout_follows_the_seed_and_rests_in_evaluation(tmp_path: Path, pool: 
     assert train(0.5, **untrained).record.metrics["test/loss"] == pytest.approx(
         train(0.0, **untrained).record.metrics["test/loss"], rel=1e-15
     )
+
+
+test_conformance = conformance("jax")
