@@ -146,38 +146,48 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
     made = plan(config, cells, loader)
     made.folder.mkdir(parents=True, exist_ok=True)
     made.write()
-    with Display(console, len(made.cells)) as display:
-        watch = Watch(made, display)
-        token = _watch.set(watch)
-        try:
-            runnable = []
-            for cell in made.cells:
-                if cell.spec is None:
-                    watch.ended(cell, _refuse(made.folder / cell.run, cell))
-                else:
-                    (made.folder / cell.run).mkdir(exist_ok=True)
-                    cell.spec.write(made.folder / cell.run / SPEC_FILE)
-                    runnable.append(cell)
-            returned = []
-            if runnable:
-                jobs = [
-                    [*cell.overrides, f"++sweep.name={made.name}", f"++sweep.run={cell.run}"]
-                    for cell in runnable
-                ]
-                returned = list(launcher.launch(jobs, initial_job_idx=0))
-            for cell in runnable:
-                if cell.run not in watch.seen:
-                    watch.ended(cell, _collected(made.folder / cell.run, cell))
-        finally:
-            _watch.reset(token)
-            status = finish(made, watch)
+    watch = Watch(made, Display(console, len(made.cells)))
+    token = _watch.set(watch)
+    try:
+        with watch.display:
+            returned = _run_cells(made, watch, launcher)
+    finally:
+        _watch.reset(token)
+        status = finish(made, watch)
     if status:
         raise SystemExit(status)
     return returned
 
 
+def _run_cells(made: Sweep, watch: Watch, launcher: Any) -> list[Any]:
+    """Refuse what cannot be done, launch the rest, and collect what other processes ran."""
+    runnable = []
+    for cell in made.cells:
+        if cell.spec is None:
+            watch.ended(cell, _refuse(made.folder / cell.run, cell))
+        else:
+            (made.folder / cell.run).mkdir(exist_ok=True)
+            cell.spec.write(made.folder / cell.run / SPEC_FILE)
+            runnable.append(cell)
+    if not runnable:
+        return []
+    jobs = [
+        [*cell.overrides, f"++sweep.name={made.name}", f"++sweep.run={cell.run}"]
+        for cell in runnable
+    ]
+    returned = list(launcher.launch(jobs, initial_job_idx=0))
+    for cell in runnable:
+        if cell.run not in watch.seen:
+            watch.ended(cell, _collected(made.folder / cell.run, cell))
+    return returned
+
+
 def finish(made: Sweep, watch: Watch) -> int:
     """Compare what there is, write it, track it, show it. Returns the exit code."""
+    for cell in made.cells:
+        cut_off = RunRecord.read(made.folder / cell.run)
+        if cut_off is not None and cell.run not in watch.seen:
+            watch.ended(cell, cut_off)
     runs = load_runs(made.folder)
     if not runs:
         return 0

@@ -16,7 +16,6 @@ from fwcompare.compose import compose
 from fwcompare.errors import RequestError
 from fwcompare.record import RECORD_FILE
 from fwcompare.tracker import store_uri
-from fwcompare.verbs.runs import find
 
 SUMMARY = "rebuild MLflow from the run folders"
 
@@ -34,8 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise RequestError("tracking=none leaves MLflow out.", "Choose tracking=sqlite.")
     outputs = Path(arguments.folder).absolute() if arguments.folder else made.outputs
     sweeps = [path.parent for path in outputs.glob(f"sweeps/*/{SWEEP_FILE}")]
-    folders = [path for path in find(outputs) if (path / RECORD_FILE).is_file()]
-    if not folders:
+    folders = [path for path in outputs.glob("runs/*/") if (path / RECORD_FILE).is_file()]
+    if not folders and not sweeps:
         raise RequestError(f"There are no runs in {outputs}.")
     store = open_store(
         store_uri(made.tracking, made.outputs),

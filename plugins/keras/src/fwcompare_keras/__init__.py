@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fwcompare.spec import RunSpec
@@ -12,77 +12,27 @@ from fwcompare.spec import RunSpec
 
 @dataclass(frozen=True)
 class KerasFront:
-    """What the three engines share: the same trainer, chosen by ``KERAS_BACKEND``."""
+    """The front of one engine. All three have one trainer, which asks Keras for its backend."""
 
     name: str
     requirements: tuple[str, ...]
     colour: str
+    #: Variables that choose and settle the backend.
+    variables: Callable[[RunSpec], dict[str, str]]
+    #: Why a cell cannot be done; None if it can.
+    refusal: Callable[[RunSpec], str | None]
     trainer: str = "fwcompare_keras.trainer:KerasTrainer"
     packages: tuple[str, ...] = ("fwcompare_keras",)
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
-        raise NotImplementedError
+        return self.variables(spec)
 
     def supports(self, spec: RunSpec) -> str | None:
-        return None
-
-
-class KerasOnTensorFlow(KerasFront):
-    """``native`` is what ``jit_compile="auto"`` resolves to, ``compiled`` is XLA."""
-
-    def environment(self, spec: RunSpec) -> Mapping[str, str]:
-        return tensorflow_environment(spec)
-
-
-class KerasOnJax(KerasFront):
-    """``native`` and ``compiled`` are the same cell: one jitted step a batch."""
-
-    def environment(self, spec: RunSpec) -> Mapping[str, str]:
-        """Types and platform are process-wide in JAX, so they are fixed before its import."""
-        own = {
-            "KERAS_BACKEND": "jax",
-            # Keras would otherwise take this from a file in the user's home folder.
-            "KERAS_NNX_ENABLED": "false",
-            "JAX_ENABLE_X64": "1" if spec.precision == "float64" else "0",
-            "JAX_PLATFORMS": "cpu" if spec.device.name == "cpu" else "cuda,cpu",
-            # A compilation is timed as a user meets it first, not as a cache on disk shortens it.
-            "JAX_ENABLE_COMPILATION_CACHE": "0",
-            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        }
-        if spec.aligned:
-            # On a GPU the default multiplies float32 in TF32; on a CPU this changes nothing.
-            own["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
-        return own
-
-    def supports(self, spec: RunSpec) -> str | None:
-        if spec.execution == "eager":
-            return (
-                "keras_jax has no execution=eager worth timing: without jit every operation is "
-                "compiled and dispatched by itself. Choose execution=native."
-            )
-        return None
-
-
-class KerasOnTorch(KerasFront):
-    """``native`` and ``eager`` are the same cell, ``compiled`` is ``torch.compile``."""
-
-    def environment(self, spec: RunSpec) -> Mapping[str, str]:
-        return {
-            "KERAS_BACKEND": "torch",
-            "KERAS_TORCH_DEVICE": spec.device.name,
-            # A compilation is timed as a user meets it first, not as a cache on disk shortens it.
-            "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
-        }
-
-    def supports(self, spec: RunSpec) -> str | None:
-        compiler = os.environ.get("CXX", "g++")
-        if spec.execution == "compiled" and shutil.which(compiler) is None:
-            return f"torch.compile needs a C++ compiler: '{compiler}' is not on the path (set CXX)."
-        return None
+        return self.refusal(spec)
 
 
 def tensorflow_environment(spec: RunSpec) -> dict[str, str]:
-    """The environment of TensorFlow, with Keras on it; the same for every engine that uses it."""
+    """TensorFlow with Keras on it: the same for every engine that uses it."""
     threads = str(spec.device.threads)
     own = {
         "KERAS_BACKEND": "tensorflow",
@@ -96,6 +46,63 @@ def tensorflow_environment(spec: RunSpec) -> dict[str, str]:
     return own
 
 
-TENSORFLOW = KerasOnTensorFlow("keras_tensorflow", ("keras", "tensorflow"), "#D00000")
-JAX = KerasOnJax("keras_jax", ("keras", "jax", "jaxlib"), "#8E44AD")
-TORCH = KerasOnTorch("keras_torch", ("keras", "torch"), "#C2703D")
+def _jax_environment(spec: RunSpec) -> dict[str, str]:
+    """Types and platform are process-wide in JAX, so they are fixed before its import."""
+    own = {
+        "KERAS_BACKEND": "jax",
+        # Keras would otherwise take this from a file in the user's home folder.
+        "KERAS_NNX_ENABLED": "false",
+        "JAX_ENABLE_X64": "1" if spec.precision == "float64" else "0",
+        "JAX_PLATFORMS": "cpu" if spec.device.name == "cpu" else "cuda,cpu",
+        # A compilation is timed as a user meets it first, not as a cache on disk shortens it.
+        "JAX_ENABLE_COMPILATION_CACHE": "0",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    }
+    if spec.aligned:
+        # On a GPU the default multiplies float32 in TF32; on a CPU this changes nothing.
+        own["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+    return own
+
+
+def _torch_environment(spec: RunSpec) -> dict[str, str]:
+    return {
+        "KERAS_BACKEND": "torch",
+        "KERAS_TORCH_DEVICE": spec.device.name,
+        # A compilation is timed as a user meets it first, not as a cache on disk shortens it.
+        "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+    }
+
+
+def _refuses_nothing(spec: RunSpec) -> str | None:
+    return None
+
+
+def _refuses_eager(spec: RunSpec) -> str | None:
+    if spec.execution == "eager":
+        return (
+            "keras_jax has no execution=eager worth timing: without jit every operation is "
+            "compiled and dispatched by itself. Choose execution=native."
+        )
+    return None
+
+
+def _needs_compiler(spec: RunSpec) -> str | None:
+    compiler = os.environ.get("CXX", "g++")
+    if spec.execution == "compiled" and shutil.which(compiler) is None:
+        return f"torch.compile needs a C++ compiler: '{compiler}' is not on the path (set CXX)."
+    return None
+
+
+TENSORFLOW = KerasFront(
+    "keras_tensorflow",
+    ("keras", "tensorflow"),
+    "#D00000",
+    tensorflow_environment,
+    _refuses_nothing,
+)
+JAX = KerasFront(
+    "keras_jax", ("keras", "jax", "jaxlib"), "#8E44AD", _jax_environment, _refuses_eager
+)
+TORCH = KerasFront(
+    "keras_torch", ("keras", "torch"), "#C2703D", _torch_environment, _needs_compiler
+)

@@ -109,9 +109,7 @@ def make(
         rate = LearningRateTable(learning_rates, precision)
     arguments = {"learning_rate": rate, "global_clipnorm": options.clip_norm, **rule.given(options)}
     undecayed = network.undecayed(options.decay_scope)
-    decay = options.weight_decay if options.decay != "none" else 0.0
-    if not decay or len(undecayed) == len(network.trainable):
-        decay = 0.0
+    decay = options.weight_decay if len(undecayed) < len(network.trainable) else 0.0
     if aligned:
         rules = _aligned_rules()
         made = getattr(rules, rule.aligned)(**arguments, **rule.left(options))

@@ -1,0 +1,97 @@
+"""JAX: Flax NNX and Optax, split once, stepped by merging under ``jax.jit``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+from loops import Problem
+
+
+class Mlp(nnx.Module):
+    def __init__(self, inputs: int, classes: int, rngs: nnx.Rngs) -> None:
+        self.dense1 = nnx.Linear(inputs, 256, rngs=rngs)
+        self.dense2 = nnx.Linear(256, 256, rngs=rngs)
+        self.logits = nnx.Linear(256, classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.reshape(len(x), -1)
+        x = nnx.relu(self.dense1(x))
+        x = nnx.relu(self.dense2(x))
+        return self.logits(x)
+
+
+class Cnn(nnx.Module):
+    def __init__(
+        self, height: int, width: int, channels: int, classes: int, rngs: nnx.Rngs
+    ) -> None:
+        self.conv1 = nnx.Conv(channels, 32, (3, 3), rngs=rngs)
+        self.conv2 = nnx.Conv(32, 64, (3, 3), rngs=rngs)
+        self.dense = nnx.Linear(64 * (height // 2) * (width // 2), 128, rngs=rngs)
+        self.logits = nnx.Linear(128, classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nnx.relu(self.conv1(x))
+        x = nnx.relu(self.conv2(x))
+        x = nnx.max_pool(x, (2, 2), strides=(2, 2))
+        x = nnx.relu(self.dense(x.reshape(len(x), -1)))
+        return self.logits(x)
+
+
+class JaxLoop:
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        _, height, width, channels = problem.images.shape
+        model: nnx.Module
+        if problem.model == "mlp":
+            model = Mlp(height * width * channels, problem.classes, nnx.Rngs(0))
+        else:
+            model = Cnn(height, width, channels, problem.classes, nnx.Rngs(0))
+        definition, state = nnx.split(model)
+        optimizer = optax.adam(problem.learning_rate)
+        # Lists of arrays, which JAX flattens in C++; a tree of NNX's states costs more each step.
+        self.params, tree = jax.tree.flatten(state)
+        self.slots = optimizer.init(self.params)
+        self.images = jax.device_put(problem.images)
+        self.labels = jax.device_put(problem.labels)
+        self.random = np.random.default_rng(0)
+
+        def objective(params: list[jax.Array], images: jax.Array, labels: jax.Array) -> jax.Array:
+            logits = nnx.merge(definition, jax.tree.unflatten(tree, params))(images)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        @partial(jax.jit, donate_argnums=(0, 1))
+        def step(
+            params: list[jax.Array],
+            slots: Any,
+            images: jax.Array,
+            labels: jax.Array,
+            ids: jax.Array,
+        ) -> tuple[list[jax.Array], Any, jax.Array]:
+            loss, gradients = jax.value_and_grad(objective)(params, images[ids], labels[ids])
+            updates, slots = optimizer.update(gradients, slots, params)
+            return optax.apply_updates(params, updates), slots, loss
+
+        self.step = step
+
+    def fit(self, epochs: int) -> None:
+        steps, batch = self.problem.steps, self.problem.batch_size
+        for _ in range(epochs):
+            losses = []
+            order = self.random.permutation(len(self.images))[: steps * batch].astype(np.int32)
+            for ids in order.reshape(steps, batch):
+                self.params, self.slots, loss = self.step(
+                    self.params, self.slots, self.images, self.labels, ids
+                )
+                losses.append(loss)
+            np.mean(jax.device_get(losses))
+        jax.block_until_ready((self.params, self.slots))
+
+
+def make(problem: Problem) -> JaxLoop:
+    return JaxLoop(problem)

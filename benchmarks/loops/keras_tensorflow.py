@@ -1,0 +1,41 @@
+"""Keras on TensorFlow: ``model.fit`` over ``tf.data``, batches gathered by id."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from loops import Problem
+from loops.keras_layers import compiled
+
+
+class KerasTensorFlowLoop:
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.model = compiled(problem)
+        self.images = tf.convert_to_tensor(problem.images)
+        self.labels = tf.convert_to_tensor(problem.labels)
+        self.random = np.random.default_rng(0)
+
+    def dataset(self, epochs: int) -> tf.data.Dataset:
+        """Every batch of every epoch; one thread, since the training has but one core."""
+        steps, batch = self.problem.steps, self.problem.batch_size
+        orders = [self.random.permutation(len(self.problem.images)) for _ in range(epochs)]
+        ids = np.array([order[: steps * batch] for order in orders], np.int32)
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = 1
+        return (
+            tf.data.Dataset.from_tensor_slices(ids.reshape(epochs * steps, batch))
+            .map(lambda ids: (tf.gather(self.images, ids), tf.gather(self.labels, ids)))
+            .with_options(options)
+        )
+
+    def fit(self, epochs: int) -> None:
+        self.model.fit(
+            self.dataset(epochs), epochs=epochs, steps_per_epoch=self.problem.steps, verbose=0
+        )
+        tf.test.experimental.sync_devices()
+
+
+def make(problem: Problem) -> KerasTensorFlowLoop:
+    return KerasTensorFlowLoop(problem)

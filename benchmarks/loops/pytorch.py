@@ -1,0 +1,69 @@
+"""PyTorch: the loop of its tutorials, over tensors in memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from loops import Problem
+
+
+def network(problem: Problem) -> nn.Module:
+    """The model as ``nn.Sequential``; images come as (n, channels, height, width)."""
+    _, height, width, channels = problem.images.shape
+    if problem.model == "mlp":
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(height * width * channels, 256),
+            nn.ReLU(),
+            nn.Linear(256, 256),
+            nn.ReLU(),
+            nn.Linear(256, problem.classes),
+        )
+    return nn.Sequential(
+        nn.Conv2d(channels, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * (height // 2) * (width // 2), 128),
+        nn.ReLU(),
+        nn.Linear(128, problem.classes),
+    ).to(memory_format=torch.channels_last)
+
+
+def tensors(problem: Problem) -> tuple[Tensor, Tensor]:
+    """Images, channels first in the ``channels_last`` format, and labels."""
+    images = torch.from_numpy(problem.images).permute(0, 3, 1, 2)
+    return images, torch.from_numpy(problem.labels).long()
+
+
+class PyTorchLoop:
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.images, self.labels = tensors(problem)
+        self.model = network(problem)
+        self.loss = nn.CrossEntropyLoss()
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=problem.learning_rate, fused=True
+        )
+
+    def fit(self, epochs: int) -> None:
+        used = self.problem.steps * self.problem.batch_size
+        self.model.train()
+        for _ in range(epochs):
+            losses = []
+            order = torch.randperm(len(self.images))[:used]
+            for ids in order.split(self.problem.batch_size):
+                images, labels = self.images.index_select(0, ids), self.labels.index_select(0, ids)
+                self.optimizer.zero_grad()
+                loss = self.loss(self.model(images), labels)
+                loss.backward()
+                self.optimizer.step()
+                losses.append(loss.detach())
+            torch.stack(losses).mean().item()
+
+
+def make(problem: Problem) -> PyTorchLoop:
+    return PyTorchLoop(problem)
