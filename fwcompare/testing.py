@@ -14,6 +14,7 @@ from fwcompare.data.prepare import Split, write_folder
 from fwcompare.graph import Graph
 from fwcompare.launch import WarmPool, prepare
 from fwcompare.parity.cases import Case, all_cases
+from fwcompare.parity.mutations import Mutation
 from fwcompare.parity.prove import Verdict, prove
 from fwcompare.plugin import front
 from fwcompare.spec import (
@@ -36,6 +37,7 @@ __all__ = [
     "WarmPool",
     "case_run",
     "check_engine",
+    "check_mutation",
     "conformance",
     "make_run",
     "optimizer",
@@ -170,6 +172,15 @@ def check_engine(
         spec = case_run(root, case, reference, execution)
         proof = prove(spec, [engine], reference, "float64", case.steps, pool=pool)
         yield case, proof.verdicts[0]
+
+
+def check_mutation(mutation: Mutation, root: Path, pool: WarmPool) -> Verdict:
+    """Climb the ladder with a deliberate error in one engine, against PyTorch."""
+    spec = case_run(root, mutation.case, "pytorch")
+    mutations = {mutation.engine: mutation.name}
+    steps = mutation.case.steps
+    proof = prove(spec, [mutation.engine], "pytorch", "float64", steps, None, mutations, pool=pool)
+    return proof.verdicts[0]
 
 
 def conformance(engine: str, reference: str = "pytorch") -> Callable[..., None]:

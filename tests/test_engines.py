@@ -58,6 +58,18 @@ def test_it_learns(sweep, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_completion_is_waited_for(sweep, engine):
+    """Were a block closed before its work is done, its steps would look many times too fast."""
+    record = sweep[2][engine].record
+    steps = sum(count for _, count, _ in record.blocks)
+    typical = record.metrics["perf/step_ms_median"] / 1e3
+    blocks = sum(seconds for *_, seconds in record.blocks)
+    assert typical * steps > 0.5 * blocks
+    times = np.array([seconds / count for _, count, seconds in record.blocks])
+    assert times.min() > 0.2 * np.median(times)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_every_metric_of_the_contract_is_there(sweep, engine):
     metrics = sweep[2][engine].record.metrics
     for key in (

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from loops import Problem
 from loops.keras_layers import compiled
-from loops.lightning import BatchIds
+from loops.torch_batches import BatchIds
 
 
 class KerasTorchLoop:

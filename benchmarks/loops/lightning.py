@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from loops import Problem
 from loops.pytorch import network, tensors
+from loops.torch_batches import BatchIds
 
 
 class Module(pl.LightningModule):
@@ -47,21 +47,6 @@ class Losses(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         torch.stack(self.losses).mean().item()
         self.losses = []
-
-
-class BatchIds(Sampler[Tensor]):
-    """Ids of whole batches in a new order each epoch."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-
-    def __iter__(self) -> Iterator[Tensor]:
-        used = self.problem.steps * self.problem.batch_size
-        order = torch.randperm(len(self.problem.images))[:used]
-        yield from order.split(self.problem.batch_size)
-
-    def __len__(self) -> int:
-        return self.problem.steps
 
 
 class LightningLoop:

@@ -1,4 +1,9 @@
-"""Where two engines first depart, and what usually causes just that."""
+"""Where two engines first depart, and what causes just that.
+
+A place is looked for in the order in which a step computes. A cause is tried out: the known errors
+of a layer or an optimizer are computed from the reference's trace, and the one that reproduces the
+other trace is named. Where none does, the usual suspects are listed as such.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from fwcompare.graph import Graph, Layer
+from fwcompare.parity import hypotheses, updates
 from fwcompare.parity.ladder import (
     LEAST,
     NOISE,
     Tolerances,
+    depends_on,
     relative,
     relative_norm,
     without_gradient,
@@ -18,21 +25,21 @@ from fwcompare.parity.ladder import (
 from fwcompare.parity.trace import Trace
 from fwcompare.spec import RunSpec
 
-#: What commonly goes wrong in a kind of layer, forward.
-_FORWARD_CAUSES = {
-    "conv2d": "asymmetric 'same' padding, height and width swapped, or the kernel's layout",
+#: What commonly goes wrong in a kind of layer, forward, beyond what can be tried out.
+_FORWARD_SUSPECTS = {
+    "conv2d": "the padding, or the kernel's layout",
     "max_pool2d": "the padding's side, or padding that counts as zero",
     "avg_pool2d": "padding counted in the mean, or its side",
     "flatten": "the order of axes: height, width, channel is meant",
     "reshape": "the order of axes: height, width, channel is meant",
-    "batch_norm": "epsilon, biased against unbiased batch variance, or swapped gamma and beta",
+    "batch_norm": "epsilon, the batch's variance, or gamma and beta",
     "layer_norm": "epsilon, its place, or the axes",
     "dense": "the kernel's orientation, or a missing bias",
-    "activation": "another form of the function, such as tanh for erf in gelu, or another slope",
+    "activation": "another form of the function",
 }
 
-#: Known ratios of an observed quantity to the expected one.
-_SLOT_CAUSES = {
+#: What commonly goes wrong in a slot.
+_SLOT_SUSPECTS = {
     "momentum": "the learning rate inside the buffer, dampening, or another momentum",
     "first_moment": "another beta1, or decay mixed into the gradient",
     "second_moment": "another beta2 or rho, or decay mixed into the gradient",
@@ -43,7 +50,7 @@ _SLOT_CAUSES = {
 def diagnose(
     reference: Trace, other: Trace, graph: Graph, allowed: Tolerances, spec: RunSpec
 ) -> str:
-    """The first departure, in the order in which a step computes, with likely causes."""
+    """The first departure, in the order in which a step computes, with its cause."""
     for found in _departures(reference, other, graph, allowed, spec):
         return found
     return "the traces differ, but no layer, gradient or slot departs by itself"
@@ -53,19 +60,29 @@ def _departures(
     reference: Trace, other: Trace, graph: Graph, allowed: Tolerances, spec: RunSpec
 ) -> Iterator[str]:
     yield from _facts(reference, other)
+    yield from _imported(reference, other)
     for mode in ("eval", "train"):
         yield from _forward(reference, other, graph, allowed, mode)
-    yield from _loss(reference, other, allowed)
+    yield from _loss(reference, other, graph, allowed, spec)
     yield from _backward(reference, other, graph, allowed)
-    yield from _state(reference, other, graph, allowed, spec)
+    yield from _first_step(reference, other, allowed)
+    for point in reference.checkpoints:
+        # Later than two steps a statistic may differ because the weights do.
+        first, second = _statistics, _state
+        if point > 2:
+            first, second = second, first
+        yield from first(reference, other, graph, allowed, point, spec)
+        yield from second(reference, other, graph, allowed, point, spec)
     yield from _evaluation(reference, other, allowed)
 
 
 def _facts(reference: Trace, other: Trace) -> Iterator[str]:
     expected, found = reference.facts["shapes"], other.facts["shapes"]
-    for name in expected.keys() | found.keys():
-        if expected.get(name) != found.get(name):
-            yield f"`{name}` has shape {found.get(name)}, the reference {expected.get(name)}"
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            yield f"`{name}` is missing: the engine has no such tensor"
+        elif expected.get(name) != found[name]:
+            yield f"`{name}` has shape {found[name]}, the reference {expected.get(name)}"
     if reference.facts["batches"] != other.facts["batches"]:
         yield "the batches differ: another order, or other samples"
     for key, value in reference.facts["optimizer"].items():
@@ -73,6 +90,15 @@ def _facts(reference: Trace, other: Trace) -> Iterator[str]:
             yield f"optimizer.{key} is {other.facts['optimizer'].get(key)}, the reference's {value}"
     if reference.facts["learning_rates"] != other.facts["learning_rates"]:
         yield "the learning rates differ: the schedule, or its first step"
+
+
+def _imported(reference: Trace, other: Trace) -> Iterator[str]:
+    """Weights before any step are copies, so that they are equal to the last bit."""
+    expected, found = reference.of("weights@0"), other.of("weights@0")
+    for name, array in expected.items():
+        if name in found and not np.array_equal(array, found[name]):
+            cause = hypotheses.imported(name, expected, found) or "the import of initial weights"
+            yield f"`{name}` before the first step: {cause}"
 
 
 def _forward(
@@ -88,27 +114,61 @@ def _forward(
             yield (
                 f"`{layer.name}` ({layer.kind.kind}), forward in {mode} mode: "
                 f"relative difference {difference:.2g}; "
-                f"likely {_forward_cause(layer, expected[layer.name], found[layer.name])}"
+                f"{_forward_cause(reference, layer, mode, found[layer.name])}"
             )
 
 
-def _forward_cause(layer: Layer, expected: np.ndarray, found: np.ndarray) -> str:
+def _forward_cause(reference: Trace, layer: Layer, mode: str, found: np.ndarray) -> str:
+    outputs = reference.of(mode)
+    expected = outputs[layer.name]
     if expected.shape != found.shape:
         return f"a shape of {list(found.shape)} for {list(expected.shape)}"
+    values = {**reference.of("given"), **outputs}
+    inputs = [values[source] for source in layer.inputs if source in values]
+    weights = reference.of("weights@0")
+    own = {
+        parameter.name: weights[f"{layer.name}/{parameter.name}"]
+        for parameter in layer.parameters
+        if f"{layer.name}/{parameter.name}" in weights
+    }
+    if len(inputs) == len(layer.inputs) and len(own) == len(layer.parameters):
+        cause = hypotheses.explain(layer, inputs, own, expected, found, mode == "train")
+        if cause:
+            return cause
     if np.allclose(np.sort(expected, axis=None), np.sort(found, axis=None), rtol=1e-9, atol=0):
         return "the same numbers in another order: the order of axes"
-    return _FORWARD_CAUSES.get(layer.kind.kind, "another definition of this layer")
+    return f"likely {_FORWARD_SUSPECTS.get(layer.kind.kind, 'another definition of this layer')}"
 
 
-def _loss(reference: Trace, other: Trace, allowed: Tolerances) -> Iterator[str]:
+def _loss(
+    reference: Trace, other: Trace, graph: Graph, allowed: Tolerances, spec: RunSpec
+) -> Iterator[str]:
     expected, found = float(reference.arrays["loss"][0]), float(other.arrays["loss"][0])
     least = LEAST[allowed.precision][0]
     difference = abs(found - expected) / max(abs(expected), np.finfo(float).tiny)
-    if not difference <= max(least, float(allowed.train[0]) if len(allowed.train) else least):
-        yield (
-            f"the loss, from equal outputs: ratio {found / expected:.6g}; "
-            "likely another reduction, probabilities taken for logits, or a penalty in the loss"
-        )
+    if difference <= max(least, float(allowed.train[0]) if len(allowed.train) else least):
+        return
+    cause = "likely another reduction, probabilities taken for logits, or a penalty in the loss"
+    ratio = found / expected if expected else float("inf")
+    if np.isclose(ratio, spec.training.batch_size, rtol=1e-6):
+        cause = "a sum over the batch, where the mean is meant"
+    if spec.task.loss == "mse" and np.isclose(ratio, 0.5, rtol=1e-6):
+        cause = "half the squared error"
+    penalty = _penalty(reference, graph, spec)
+    if penalty and np.isclose(found - expected, penalty, rtol=1e-6):
+        cause = f"the L2 penalty of {penalty:.6g} is in the loss"
+    yield f"the loss, from equal outputs: ratio {ratio:.6g}; {cause}"
+
+
+def _penalty(reference: Trace, graph: Graph, spec: RunSpec) -> float:
+    """Half the decay times the squared norm of what decays, before the first step."""
+    weights = reference.of("weights@0")
+    squares = [
+        float((weights[name] ** 2).sum())
+        for name, parameter in graph.parameters()
+        if parameter.trainable and spec.optimizer.decays(parameter.role) and name in weights
+    ]
+    return spec.optimizer.weight_decay / 2 * sum(squares)
 
 
 def _backward(reference: Trace, other: Trace, graph: Graph, allowed: Tolerances) -> Iterator[str]:
@@ -128,60 +188,100 @@ def _backward(reference: Trace, other: Trace, graph: Graph, allowed: Tolerances)
                 continue
             difference = relative_norm(expected[name], found[name])
             if not difference <= allowed.gradients[name]:
+                cause = f"likely {_backward_suspects(graph, layer)}"
+                if not found[name].any():
+                    cause = f"it is zero: stopped in {_backward_suspects(graph, layer)}"
                 yield (
                     f"`{name}`, gradient: relative difference {difference:.2g}"
-                    f"{_ratio(expected[name], found[name])}; "
-                    f"likely in `{layer.name}` ({layer.kind.kind}) or the layer behind it"
+                    f"{_ratio(expected[name], found[name])}; {cause}"
                 )
+
+
+def _backward_suspects(graph: Graph, layer: Layer) -> str:
+    """The layer itself, and those up to the next one whose own gradient was found to be right."""
+    names, behind = [f"`{layer.name}` ({layer.kind.kind})"], [layer.name]
+    for later in graph.layers:
+        if set(later.inputs) & set(behind) and later.name not in behind:
+            names.append(f"`{later.name}` ({later.kind.kind})")
+            if not later.parameters:
+                behind.append(later.name)
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _first_step(reference: Trace, other: Trace, allowed: Tolerances) -> Iterator[str]:
+    """The first step trains on the batch whose loss was compared already."""
+    if not len(allowed.train):
+        return
+    expected, found = reference.arrays["losses"][:1], other.arrays["losses"][:1]
+    difference = float(relative(expected, found)[0]) if len(found) else float("inf")
+    if difference <= float(allowed.train[0]):
+        return
+    equal = [
+        relative_norm(array, other.of("weights@1").get(name, np.empty(0)))
+        <= allowed.state[f"weights@1:{name}"]
+        for name, array in reference.of("weights@1").items()
+    ]
+    cause = "training is fed other targets or samples, or runs another forward pass"
+    if equal and all(equal):
+        cause = "only the number is another one: the step itself is equal"
+    yield (
+        f"the loss of the first step: relative difference {difference:.2g}, where the same batch "
+        f"gave an equal loss before; {cause}"
+    )
+
+
+def _after(point: int) -> str:
+    return f"after {point} step{'s' if point > 1 else ''}"
 
 
 def _state(
-    reference: Trace, other: Trace, graph: Graph, allowed: Tolerances, spec: RunSpec
+    reference: Trace, other: Trace, graph: Graph, allowed: Tolerances, point: int, spec: RunSpec
 ) -> Iterator[str]:
+    """Slots, then weights, in the order of the graph."""
     skipped = set(without_gradient(graph))
-    for point in reference.checkpoints:
-        after = f"after {point} step{'s' if point > 1 else ''}"
-        yield from _statistics(reference, other, graph, allowed, point, after, spec)
-        for kind in (f"slots@{point}", f"weights@{point}"):
-            expected, found = reference.of(kind), other.of(kind)
-            for name, array in expected.items():
-                tensor, _, slot = name.partition(".")
-                if tensor in skipped or "moving_" in tensor:
+    tensors = [
+        name
+        for name, parameter in graph.parameters()
+        if parameter.trainable and name not in skipped
+    ]
+    for kind in (f"slots@{point}", f"weights@{point}"):
+        expected, found = reference.of(kind), other.of(kind)
+        for tensor in tensors:
+            for name in expected:
+                if name.partition(".")[0] != tensor:
                     continue
+                what = f"optimizer slot `{name.partition('.')[2]}` of `{tensor}`"
+                what = what if "." in name else f"`{tensor}`"
                 if name not in found:
-                    yield f"`{name}` {after}: the engine has no such state"
+                    yield f"{what} {_after(point)}: the engine has no such state"
                     continue
-                difference = relative_norm(array, found[name])
+                difference = relative_norm(expected[name], found[name])
                 if difference <= allowed.state[f"{kind}:{name}"]:
                     continue
-                ratio = _ratio(array, found[name])
-                cause = _SLOT_CAUSES.get(slot) or _update_cause(
-                    reference, other, spec, tensor, point, difference
-                )
-                what = f"optimizer slot `{slot}` of `{tensor}`" if slot else f"`{tensor}`"
-                yield f"{what} {after}: relative difference {difference:.2g}{ratio}; likely {cause}"
+                cause = updates.cause(reference, other, graph, spec, tensor, point)
+                if cause is None:
+                    suspects = _SLOT_SUSPECTS.get(name.partition(".")[2])
+                    cause = f"likely {suspects or _update_suspects(spec)}"
+                    cause = f"{cause}{_ratio(expected[name], found[name])}"
+                yield f"{what} {_after(point)}: relative difference {difference:.2g}; {cause}"
 
 
 def _statistics(
-    reference: Trace,
-    other: Trace,
-    graph: Graph,
-    allowed: Tolerances,
-    point: int,
-    after: str,
-    spec: RunSpec,
+    reference: Trace, other: Trace, graph: Graph, allowed: Tolerances, point: int, spec: RunSpec
 ) -> Iterator[str]:
     expected, found = reference.of(f"weights@{point}"), other.of(f"weights@{point}")
+    shifted = set(depends_on(graph, without_gradient(graph)))
     for layer in graph.layers:
         if layer.kind.kind != "batch_norm":
             continue
         for statistic in ("moving_mean", "moving_variance"):
             name = f"{layer.name}/{statistic}"
             difference = relative_norm(expected[name], found[name])
-            if difference <= allowed.state[f"weights@{point}:{name}"]:
+            if name in shifted or difference <= allowed.state[f"weights@{point}:{name}"]:
                 continue
             yield (
-                f"`{layer.name}` {statistic.replace('_', ' ')} {after}: "
+                f"`{layer.name}` {statistic.replace('_', ' ')} {_after(point)}: "
                 f"{_statistic_cause(layer, statistic, expected[name], found[name], point, spec)}"
             )
 
@@ -213,27 +313,18 @@ def _statistic_cause(
     return f"moved by a share of {share:.6g} of the batch, {1 - momentum:.6g} is meant: momentum"
 
 
-def _update_cause(
-    reference: Trace, other: Trace, spec: RunSpec, tensor: str, point: int, difference: float
-) -> str:
-    """From the change of a tensor's weights, with all its slots equal."""
-    expected = reference.of(f"weights@{point}")[tensor]
-    found = other.of(f"weights@{point}")[tensor]
-    before_expected = reference.of("weights@1").get(tensor) if point > 1 else None
-    hints = []
+def _update_suspects(spec: RunSpec) -> str:
+    """What may go wrong in an update of this kind."""
+    suspects = []
     if spec.optimizer.weight_decay and spec.optimizer.decay != "none":
-        hints.append("the kind of decay, or which tensors decay")
+        suspects.append("the kind of decay, or which tensors decay")
     if spec.optimizer.clip_norm:
-        hints.append("the clipping formula, or clipping by tensor")
-    if spec.scheduler.name != "constant" and before_expected is not None:
-        hints.append("the schedule by one step")
+        suspects.append("the clipping formula")
+    if spec.scheduler.name != "constant":
+        suspects.append("the schedule")
     if spec.optimizer.name in ("adam", "adamw", "rmsprop", "adagrad"):
-        hints.append("epsilon, or its place")
-    if spec.optimizer.name == "nesterov":
-        hints.append("the form of Nesterov's step")
-    if np.allclose(expected, found, rtol=1e-4, atol=0):
-        hints.append("the learning rate")
-    return ", ".join(hints) or "the update rule"
+        suspects.append("epsilon, or its place")
+    return ", ".join([*suspects, "the update rule"])
 
 
 def _evaluation(reference: Trace, other: Trace, allowed: Tolerances) -> Iterator[str]:

@@ -17,9 +17,9 @@ import numpy as np
 
 from fwcompare import metrics
 from fwcompare.data.batches import DataFolder, Feed
-from fwcompare.graph import Weights
+from fwcompare.graph import INPUT, Weights
 from fwcompare.graph import weights as canonical
-from fwcompare.plugin import Job, load_trainer
+from fwcompare.plugin import Job, Trainer, load_trainer
 from fwcompare.probe import Probe
 from fwcompare.record import EVENTS_FILE, INITIAL_WEIGHTS, EventFile, write_json
 from fwcompare.spec import RunSpec
@@ -95,13 +95,13 @@ def trace(folder: Path, mutation: str | None = None) -> Trace:
     )
     train = data.split("train", dtype)
     job = Job(spec, graph, initial, train, feed)
-    if mutation is not None:
-        raise NotImplementedError(mutation)
-    trainer = load_trainer(spec.framework.trainer)(job)
+    trainer, fed = _build(job, mutation)
     arrays: dict[str, np.ndarray] = {}
 
     first = feed.batches(1)[0] if feed.total_steps else np.arange(min(len(train), 8))
     inputs, targets = np.ascontiguousarray(train.inputs[first]), train.targets[first]
+    _add(arrays, "given", {INPUT: inputs})
+    _add(arrays, "weights@0", trainer.weights())
     _add(arrays, "eval", trainer.activations(inputs, training=False))
     _add(arrays, "train", trainer.activations(inputs, training=True))
     loss, gradients = trainer.gradients(inputs, targets)
@@ -120,7 +120,7 @@ def trace(folder: Path, mutation: str | None = None) -> Trace:
     evaluations, losses, before = [evaluate()], [], 0
     events = EventFile(folder / EVENTS_FILE)
     for point in points:
-        part = feed.part(before, point)
+        part = fed.part(before, point)
         probe = Probe(events, part.batch_sizes, block_seconds=1.0, keep_step_losses=True)
         probe.synchronize_with(trainer.synchronize)
         trainer.fit(part, probe)
@@ -133,9 +133,19 @@ def trace(folder: Path, mutation: str | None = None) -> Trace:
     events.close()
     arrays["losses"] = np.array(losses)
     arrays["evaluations"] = np.array(evaluations)
-    made = Trace(spec.framework.name, arrays, _facts(spec, job, trainer, points))
+    made = Trace(spec.framework.name, arrays, _facts(spec, job, fed, trainer, points))
     made.write(folder)
     return made
+
+
+def _build(job: Job, mutation: str | None) -> tuple[Trainer, Feed]:
+    """The engine, with a deliberate error in it if one is named, and what it is fed."""
+    build = load_trainer(job.spec.framework.trainer)
+    if mutation is None:
+        return build(job), job.feed
+    from fwcompare.parity.mutations import find
+
+    return find(mutation, job.spec.framework.name).build(build, job)
 
 
 def _add(arrays: dict[str, np.ndarray], kind: str, found: Mapping[str, Any] | Weights) -> None:
@@ -143,14 +153,16 @@ def _add(arrays: dict[str, np.ndarray], kind: str, found: Mapping[str, Any] | We
         arrays[f"{kind}:{name}"] = np.ascontiguousarray(array, dtype=np.float64)
 
 
-def _facts(spec: RunSpec, job: Job, trainer: Any, points: list[int]) -> dict[str, Any]:
+def _facts(
+    spec: RunSpec, job: Job, fed: Feed, trainer: Trainer, points: list[int]
+) -> dict[str, Any]:
     """What must be equal besides numbers: shapes, hyper-parameters, batches."""
     return {
         "checkpoints": points,
         "shapes": {name: list(array.shape) for name, array in trainer.weights().items()},
         "optimizer": asdict(spec.optimizer),
         "learning_rates": [float(rate) for rate in job.learning_rates],
-        "batches": job.feed.digests(),
+        "batches": fed.digests(),
         "resolved": trainer.facts(),
         "precision": spec.precision,
         "execution": spec.execution,

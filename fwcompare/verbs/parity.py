@@ -25,6 +25,7 @@ from fwcompare.compose import compose
 from fwcompare.config import Configuration
 from fwcompare.errors import unknown
 from fwcompare.parity.ladder import RUNGS
+from fwcompare.parity.mutations import find
 from fwcompare.parity.prove import Proof, choose_engines, prove
 from fwcompare.plugin import installed, missing_engines
 from fwcompare.report import colour
@@ -53,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     mutations = {}
     if arguments.mutate:
         engine, _, mutation = arguments.mutate.partition("=")
-        mutations = {engine: mutation}
         engines = choose_engines([engine], available)
+        mutations = {engine: find(mutation, engine).name}
     proof = prove_configuration(made, engines, mutations, again=arguments.again)
     if arguments.format == "json":
         sys.stdout.write(json.dumps(proof.to_json(), indent=1) + "\n")

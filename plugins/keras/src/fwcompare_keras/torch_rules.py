@@ -23,7 +23,8 @@ def constant(value: float, precision: str) -> float:
 
 
 class _AtOnce(keras.optimizers.Optimizer):
-    """Hands lists of plain tensors to ``update``, L2 decay added to the gradients."""
+    """Hands lists of plain tensors to ``update``, L2 decay added to the gradients, and the rate as
+    a tensor without axes."""
 
     l2 = 0.0
 
@@ -46,7 +47,7 @@ class _AtOnce(keras.optimizers.Optimizer):
         self.update(values, list(grads), indices, rate)
 
     def update(
-        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Tensor
+        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Any
     ) -> None:
         """Change ``values`` and the slots at ``indices`` in place."""
         raise NotImplementedError
@@ -60,7 +61,7 @@ class Sgd(_AtOnce, keras.optimizers.SGD):
     """``p -= lr * g``"""
 
     def update(
-        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Tensor
+        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Any
     ) -> None:
         torch._foreach_add_(values, grads, alpha=-rate)
 
@@ -69,12 +70,12 @@ class Momentum(_AtOnce, keras.optimizers.SGD):
     """``b = momentum * b + g; p -= lr * b``, the learning rate outside the buffer."""
 
     def update(
-        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Tensor
+        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Any
     ) -> None:
         buffers = _pick(self.momentums, indices)
         torch._foreach_mul_(buffers, self.momentum)
         torch._foreach_add_(buffers, grads)
-        steps = buffers
+        steps: Sequence[Tensor] = buffers
         if self.nesterov:
             steps = torch._foreach_add(grads, buffers, alpha=self.momentum)
         torch._foreach_add_(values, steps, alpha=-rate)
@@ -84,7 +85,7 @@ class Adam(_AtOnce, keras.optimizers.Adam):
     """Epsilon is added to the bias-corrected root; see ``rules.Adam``."""
 
     def update(
-        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Tensor
+        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Any
     ) -> None:
         step = ops.cast(self.iterations.value + 1, rate.dtype)
         first, second = _pick(self._momentums, indices), _pick(self._velocities, indices)
@@ -103,7 +104,7 @@ class RmsProp(_AtOnce, keras.optimizers.RMSprop):
     """``p -= lr * g / (sqrt(v) + epsilon)``, with epsilon outside the root."""
 
     def update(
-        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Tensor
+        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Any
     ) -> None:
         second = _pick(self._velocities, indices)
         torch._foreach_mul_(second, self.rho)
@@ -115,7 +116,7 @@ class Adagrad(_AtOnce, keras.optimizers.Adagrad):
     """``p -= lr * g / (sqrt(a) + epsilon)``, with epsilon outside the root."""
 
     def update(
-        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Tensor
+        self, values: list[Tensor], grads: list[Tensor], indices: list[int], rate: Any
     ) -> None:
         sums = _pick(self._accumulators, indices)
         torch._foreach_addcmul_(sums, grads, grads)
@@ -123,7 +124,7 @@ class Adagrad(_AtOnce, keras.optimizers.Adagrad):
 
 
 def _divide_by_root(
-    values: list[Tensor], grads: list[Tensor], squares: list[Tensor], epsilon: float, rate: Tensor
+    values: list[Tensor], grads: list[Tensor], squares: list[Tensor], epsilon: float, rate: Any
 ) -> None:
     """``values -= rate * grads / (sqrt(squares) + epsilon)``, in place."""
     roots = torch._foreach_sqrt(squares)

@@ -23,7 +23,7 @@ def prepare(spec: RunSpec) -> str:
             "device=cuda: this JAX sees no CUDA device.",
             "Choose device=cpu, or install jax[cuda12] and look at nvidia-smi.",
         )
-    return found.device_kind
+    return str(found.device_kind)
 
 
 def place(train: Arrays, spec: RunSpec) -> Arrays:
@@ -68,7 +68,9 @@ def synchronize(model: Any) -> None:
     if model._jax_state_synced:
         state = [variable.value for variable in model.variables]
     else:
-        state = model._jax_state
+        # Keras keeps the state in a mapping of its own, which JAX takes for one leaf and does not
+        # wait for: hence lists of arrays.
+        state = [array for arrays in model._jax_state.values() for array in arrays]
     jax.block_until_ready(state)
 
 

@@ -49,7 +49,7 @@ class BatchIds(Sampler[torch.Tensor]):
             yield torch.from_numpy(ids).to(self._device)
 
 
-def batches(data: TensorDataset, feed: Feed, spec: RunSpec) -> DataLoader:
+def batches(data: TensorDataset, feed: Feed, spec: RunSpec) -> DataLoader[Any]:
     # Without a batch size the sampler's ids index the tensors directly, and nothing is collated.
     return DataLoader(data, batch_size=None, sampler=BatchIds(feed, data.tensors[0].device))
 

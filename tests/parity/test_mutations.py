@@ -1,0 +1,46 @@
+"""Every deliberate error is caught by the ladder and named by the diagnosis."""
+
+from __future__ import annotations
+
+import pytest
+
+from fwcompare.errors import RequestError
+from fwcompare.parity.cases import Case
+from fwcompare.parity.mutations import MUTATIONS, find
+from fwcompare.testing import check_engine, check_mutation
+
+#: What the ladder cannot see in numbers must not be in the facts either, but for these.
+IN_THE_FACTS = {"missing_bias": "P0", "other_order": "P5"}
+
+CASES: dict[str, Case] = {repr(m.case): m.case for m in MUTATIONS.values()}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS)
+def test_an_error_is_caught_and_named(mutation, warm, tmp_path):
+    verdict = check_mutation(mutation, tmp_path, warm)
+    assert verdict.state == "failed", verdict.reason
+    assert mutation.named_by(verdict.reason), verdict.reason
+    broken = {rung.name for rung in verdict.rungs if not rung.holds}
+    assert broken & {"P0", "P5"} == {IN_THE_FACTS[mutation.name]} & broken if (
+        mutation.name in IN_THE_FACTS
+    ) else not broken & {"P0", "P5"}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=[f"{c.name}" for c in CASES.values()])
+def test_without_an_error_the_same_case_is_proven(case, warm, tmp_path):
+    ((_, verdict),) = check_engine("jax", "pytorch", [case], tmp_path, warm)
+    assert verdict.proven, f"{verdict.reason} {verdict.worst}"
+
+
+def test_an_unknown_error_is_refused_with_the_choices(cli):
+    done = cli("parity", "--mutate", "pytorch=gelu_tan", "model=mlp")
+    assert done.returncode == 2
+    assert "Did you mean 'gelu_tanh'?" in done.stderr and "swap" not in done.stdout
+
+
+def test_a_patch_of_another_engine_is_refused():
+    with pytest.raises(RequestError, match="'amsgrad' is made in pytorch alone"):
+        find("amsgrad", "jax")
+    with pytest.raises(RequestError) as refused:
+        find("halved_loss", "pytorch")
+    assert "amsgrad" in str(refused.value.hint) and "avg_pool" not in str(refused.value.hint)
