@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -18,11 +17,11 @@ from typing import Any
 import loops
 import numpy as np
 
-from fwcompare.data.batches import DataFolder, Feed
+from fwcompare.data.batches import Arrays, DataFolder, Feed
 from fwcompare.graph import load
 from fwcompare.plugin import Job, load_trainer
 from fwcompare.probe import Probe, clock
-from fwcompare.record import INITIAL_WEIGHTS, SPEC_FILE, EventFile, write_json
+from fwcompare.record import EVENTS_FILE, INITIAL_WEIGHTS, SPEC_FILE, EventFile, write_json
 from fwcompare.spec import RunSpec
 from fwcompare.worker import CORES
 
@@ -33,73 +32,78 @@ ARMS = ("hand_again", "hand", "native", "aligned")
 WARM_UP = 2
 
 
+#: Copies of the training split that make up the data, by model. An epoch of digits has but 19 steps;
+#: what is compared here is the step, not what happens once an epoch or once a fit.
+COPIES = {"mlp": 16, "cnn": 5}
+
+
 class Ours:
     """The trainer of a run folder, driven as the worker drives it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.spec = spec = RunSpec.read(folder / SPEC_FILE)
-        data = DataFolder.open(Path(spec.dataset.folder))
-        train = data.split("train", np.dtype(spec.precision))
+    def __init__(self, folder: Path, train: Arrays) -> None:
+        spec = RunSpec.read(folder / SPEC_FILE)
         weights = load(folder / INITIAL_WEIGHTS, spec.model.graph)
-        self.samples = len(train)
-        job = Job(spec, spec.model.graph, weights, train, self.feed(spec.training.epochs))
+        training = spec.training
+        self.feed = Feed(
+            len(train), training.batch_size, training.epochs, spec.seed, training.drop_last
+        )
+        job = Job(spec, spec.model.graph, weights, train, self.feed)
         self.trainer = load_trainer(spec.framework.trainer)(job)
-        self.events = EventFile(folder / "events.jsonl")
+        self.events = EventFile(folder / EVENTS_FILE)
+        self.block_seconds = spec.measure.block_ms / 1e3
 
-    def feed(self, epochs: int) -> Feed:
-        training = self.spec.training
-        return Feed(self.samples, training.batch_size, epochs, self.spec.seed, training.drop_last)
-
-    def fit(self, epochs: int) -> None:
-        """Train for so many epochs, each with its events and its loss, and wait for the device."""
-        feed = self.feed(epochs)
-        probe = Probe(self.events, feed.batch_sizes, self.spec.measure.block_ms / 1e3)
+    def fit(self) -> None:
+        """Train for the epochs of the spec, with the events of a run, and wait for the device."""
+        probe = Probe(self.events, self.feed.batch_sizes, self.block_seconds)
         probe.synchronize_with(self.trainer.synchronize)
-        self.trainer.fit(feed, probe)
+        self.trainer.fit(self.feed, probe)
         self.trainer.synchronize()
 
 
-def problem(spec: RunSpec) -> loops.Problem:
-    """The data and options of a spec, for a loop that knows no specs."""
+def training_data(spec: RunSpec) -> tuple[Arrays, int]:
+    """Copies of the training split, one after another, and the number of classes."""
     data = DataFolder.open(Path(spec.dataset.folder))
     train = data.split("train", np.dtype(spec.precision))
-    return loops.Problem(
-        model=spec.model.name,
-        images=np.array(train.inputs),
-        labels=np.array(train.targets),
-        classes=data.outputs,
-        batch_size=spec.training.batch_size,
-        learning_rate=spec.optimizer.lr,
-    )
+    copies = COPIES[spec.model.name]
+    inputs, targets = (np.concatenate([a] * copies) for a in (train.inputs, train.targets))
+    return Arrays(inputs, targets), data.outputs
 
 
-def seconds(fit: Callable[[int], None], epochs: int) -> float:
-    """Time of one fit, with the garbage of the arm before it collected outside."""
+def seconds(fit: Callable[[], None]) -> float:
+    """Time of one fit; the garbage of the arm before is collected outside."""
     gc.collect()
     began = clock()
-    fit(epochs)
+    fit()
     return clock() - began
 
 
-def measure(engine: str, cell: dict[str, Any], rounds: int, least: float) -> dict[str, Any]:
-    """Times of every arm in ``rounds`` rounds of fits that last about ``least`` seconds."""
-    native, aligned = Ours(Path(cell["native"])), Ours(Path(cell["aligned"]))
-    task = problem(native.spec)
-    arms: dict[str, Callable[[int], None]] = {
-        "hand_again": loops.make(engine, task).fit,
-        "hand": loops.make(engine, task).fit,
+def measure(engine: str, cell: dict[str, Any], rounds: int) -> dict[str, Any]:
+    """Seconds of every arm in each of ``rounds`` rounds."""
+    spec = RunSpec.read(Path(cell["native"]) / SPEC_FILE)
+    train, classes = training_data(spec)
+    problem = loops.Problem(
+        model=spec.model.name,
+        images=train.inputs,
+        labels=train.targets,
+        classes=classes,
+        batch_size=spec.training.batch_size,
+        learning_rate=spec.optimizer.lr,
+    )
+    native = Ours(Path(cell["native"]), train)
+    arms: dict[str, Callable[[], None]] = {
+        "hand_again": loops.make(engine, problem).fit,
+        "hand": loops.make(engine, problem).fit,
         "native": native.fit,
-        "aligned": aligned.fit,
+        "aligned": Ours(Path(cell["aligned"]), train).fit,
     }
     for _ in range(WARM_UP):
         for fit in arms.values():
-            fit(2)
-    epochs = max(math.ceil(4 * least / seconds(arms["hand"], 4)), 2)
+            fit()
     times: dict[str, list[float]] = {arm: [] for arm in ARMS}
-    for round_ in range(rounds):
-        for arm in ARMS if round_ % 2 else reversed(ARMS):
-            times[arm].append(seconds(arms[arm], epochs))
-    return {"steps": epochs * task.steps, "seconds": times, "facts": native.trainer.facts()}
+    for number in range(rounds):
+        for arm in ARMS if number % 2 else reversed(ARMS):
+            times[arm].append(seconds(arms[arm]))
+    return {"steps": problem.steps, "seconds": times, "facts": native.trainer.facts()}
 
 
 def main(folder: Path) -> None:
@@ -107,7 +111,7 @@ def main(folder: Path) -> None:
     os.sched_setaffinity(0, {int(core) for core in os.environ[CORES].split(",")})
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     cells = {
-        model: measure(request["engine"], cell, request["rounds"], request["seconds"])
+        model: measure(request["engine"], cell, request["rounds"])
         for model, cell in request["cells"].items()
     }
     write_json(folder / "times.json", cells)

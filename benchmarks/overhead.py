@@ -54,6 +54,7 @@ OPTIONS = (
     "precision=float32",
     "execution=native",
     "trainer.batch_size=64",
+    "trainer.epochs=1",
     "tracking=none",
 )
 
@@ -67,7 +68,7 @@ ALLOCATOR = {
 }
 
 
-def measure(engine: str, models: Sequence[str], rounds: int, seconds: float) -> dict[str, Any]:
+def measure(engine: str, models: Sequence[str], rounds: int) -> dict[str, Any]:
     """Times of every arm of an engine, by model, from one fresh process."""
     with tempfile.TemporaryDirectory(prefix="fwcompare-") as name:
         folder = Path(name)
@@ -79,10 +80,8 @@ def measure(engine: str, models: Sequence[str], rounds: int, seconds: float) -> 
                 run = folder / f"{model}-{semantics}"
                 prepare(spec, run)
                 cells.setdefault(model, {})[semantics] = str(run)
-        write_json(
-            folder / "request.json",
-            {"engine": engine, "cells": cells, "rounds": rounds, "seconds": seconds},
-        )
+        request = {"engine": engine, "cells": cells, "rounds": rounds}
+        write_json(folder / "request.json", request)
         subprocess.run(
             [sys.executable, Path(__file__).with_name("arms.py"), folder],
             env={**environment(spec, front(engine)), **ALLOCATOR},
@@ -114,12 +113,11 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--rounds", type=int, default=12, help="timed fits of each arm; even")
-    parser.add_argument("--seconds", type=float, default=0.3, help="least time of a fit")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
     found: dict[str, Any] = {}
     for engine in given.engines:
-        cells = measure(engine, given.models, given.rounds, given.seconds)
+        cells = measure(engine, given.models, given.rounds)
         found[engine] = {
             "versions": versions(tuple(front(engine).requirements)),
             "models": {model: {**cell, **judge(cell)} for model, cell in cells.items()},

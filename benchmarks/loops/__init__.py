@@ -37,8 +37,8 @@ class Problem:
 class Loop(Protocol):
     """A model with its optimizer."""
 
-    def fit(self, epochs: int) -> None:
-        """Train for so many epochs, each in a new order, and wait for the device."""
+    def fit(self) -> None:
+        """Train for one epoch in a new order, and wait for the device."""
 
 
 def make(engine: str, problem: Problem) -> Loop:

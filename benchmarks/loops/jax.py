@@ -79,17 +79,16 @@ class JaxLoop:
 
         self.step = step
 
-    def fit(self, epochs: int) -> None:
+    def fit(self) -> None:
         steps, batch = self.problem.steps, self.problem.batch_size
-        for _ in range(epochs):
-            losses = []
-            order = self.random.permutation(len(self.images))[: steps * batch].astype(np.int32)
-            for ids in order.reshape(steps, batch):
-                self.params, self.slots, loss = self.step(
-                    self.params, self.slots, self.images, self.labels, ids
-                )
-                losses.append(loss)
-            np.mean(jax.device_get(losses))
+        losses = []
+        order = self.random.permutation(len(self.images))[: steps * batch].astype(np.int32)
+        for ids in order.reshape(steps, batch):
+            self.params, self.slots, loss = self.step(
+                self.params, self.slots, self.images, self.labels, ids
+            )
+            losses.append(loss)
+        np.mean(jax.device_get(losses))
         jax.block_until_ready((self.params, self.slots))
 
 

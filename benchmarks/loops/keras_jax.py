@@ -36,8 +36,8 @@ class KerasJaxLoop:
         self.model = compiled(problem)
         self.batches = Batches(problem)
 
-    def fit(self, epochs: int) -> None:
-        self.model.fit(self.batches, epochs=epochs, shuffle=False, verbose=0)
+    def fit(self) -> None:
+        self.model.fit(self.batches, shuffle=False, verbose=0)
         jax.block_until_ready([variable.value for variable in self.model.variables])
 
 

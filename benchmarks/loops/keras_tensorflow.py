@@ -17,23 +17,20 @@ class KerasTensorFlowLoop:
         self.labels = tf.convert_to_tensor(problem.labels)
         self.random = np.random.default_rng(0)
 
-    def dataset(self, epochs: int) -> tf.data.Dataset:
-        """Every batch of every epoch; one thread, since the training has but one core."""
+    def dataset(self) -> tf.data.Dataset:
+        """The batches of an epoch; one thread, since the training has but one core."""
         steps, batch = self.problem.steps, self.problem.batch_size
-        orders = [self.random.permutation(len(self.problem.images)) for _ in range(epochs)]
-        ids = np.array([order[: steps * batch] for order in orders], np.int32)
+        ids = self.random.permutation(len(self.problem.images))[: steps * batch].astype(np.int32)
         options = tf.data.Options()
         options.threading.private_threadpool_size = 1
         return (
-            tf.data.Dataset.from_tensor_slices(ids.reshape(epochs * steps, batch))
+            tf.data.Dataset.from_tensor_slices(ids.reshape(steps, batch))
             .map(lambda ids: (tf.gather(self.images, ids), tf.gather(self.labels, ids)))
             .with_options(options)
         )
 
-    def fit(self, epochs: int) -> None:
-        self.model.fit(
-            self.dataset(epochs), epochs=epochs, steps_per_epoch=self.problem.steps, verbose=0
-        )
+    def fit(self) -> None:
+        self.model.fit(self.dataset(), shuffle=False, verbose=0)
         tf.test.experimental.sync_devices()
 
 

@@ -17,8 +17,8 @@ class KerasTorchLoop:
         # Without a batch size, what the sampler gives indexes the tensors, and nothing is collated.
         self.loader = DataLoader(data, sampler=BatchIds(problem), batch_size=None)
 
-    def fit(self, epochs: int) -> None:
-        self.model.fit(self.loader, epochs=epochs, verbose=0)
+    def fit(self) -> None:
+        self.model.fit(self.loader, shuffle=False, verbose=0)
 
 
 def make(problem: Problem) -> KerasTorchLoop:

@@ -57,10 +57,10 @@ class LightningLoop:
             TensorDataset(*tensors(problem)), sampler=BatchIds(problem), batch_size=None
         )
 
-    def fit(self, epochs: int) -> None:
+    def fit(self) -> None:
         trainer = pl.Trainer(
             accelerator="cpu",
-            max_epochs=epochs,
+            max_epochs=1,
             callbacks=[Losses()],
             logger=False,
             enable_checkpointing=False,

@@ -49,20 +49,19 @@ class PyTorchLoop:
             self.model.parameters(), lr=problem.learning_rate, fused=True
         )
 
-    def fit(self, epochs: int) -> None:
+    def fit(self) -> None:
         used = self.problem.steps * self.problem.batch_size
         self.model.train()
-        for _ in range(epochs):
-            losses = []
-            order = torch.randperm(len(self.images))[:used]
-            for ids in order.split(self.problem.batch_size):
-                images, labels = self.images.index_select(0, ids), self.labels.index_select(0, ids)
-                self.optimizer.zero_grad()
-                loss = self.loss(self.model(images), labels)
-                loss.backward()
-                self.optimizer.step()
-                losses.append(loss.detach())
-            torch.stack(losses).mean().item()
+        losses = []
+        order = torch.randperm(len(self.images))[:used]
+        for ids in order.split(self.problem.batch_size):
+            images, labels = self.images.index_select(0, ids), self.labels.index_select(0, ids)
+            self.optimizer.zero_grad()
+            loss = self.loss(self.model(images), labels)
+            loss.backward()
+            self.optimizer.step()
+            losses.append(loss.detach())
+        torch.stack(losses).mean().item()
 
 
 def make(problem: Problem) -> PyTorchLoop:

@@ -29,14 +29,13 @@ class TensorFlowLoop:
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
         return loss
 
-    def fit(self, epochs: int) -> None:
+    def fit(self) -> None:
         steps, batch = self.problem.steps, self.problem.batch_size
-        for _ in range(epochs):
-            losses = []
-            order = self.random.permutation(len(self.problem.images))[: steps * batch]
-            for ids in order.reshape(steps, batch):
-                losses.append(self.step(tf.constant(ids)))
-            tf.reduce_mean(tf.stack(losses)).numpy()
+        losses = []
+        order = self.random.permutation(len(self.problem.images))[: steps * batch]
+        for ids in order.reshape(steps, batch):
+            losses.append(self.step(tf.constant(ids)))
+        tf.reduce_mean(tf.stack(losses)).numpy()
         tf.test.experimental.sync_devices()
 
 

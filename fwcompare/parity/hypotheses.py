@@ -195,7 +195,7 @@ def _norm(
     centred = x - mean
 
     def normalised(variance: np.ndarray, epsilon: float) -> np.ndarray:
-        return centred / np.sqrt(variance + epsilon)
+        return np.asarray(centred / np.sqrt(variance + epsilon))
 
     right = normalised(variance, kind.epsilon)
     yield "gamma and beta swapped", right * beta + gamma

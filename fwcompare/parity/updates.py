@@ -76,7 +76,7 @@ class _Step:
 
     def moved(self, trace: Trace) -> np.ndarray:
         """What the step took from the tensor."""
-        return self.before - trace.arrays[f"weights@{self.point}:{self.tensor}"]
+        return np.asarray(self.before - trace.arrays[f"weights@{self.point}:{self.tensor}"])
 
     def slot(self, trace: Trace, name: str, point: int | None = None) -> np.ndarray:
         """A slot after so many steps; before the first as it starts."""
@@ -113,26 +113,19 @@ class _Step:
 
     def _used(self, trace: Trace) -> np.ndarray:
         """The gradient, clipped and with L2 decay, that a step was made of."""
-        used: np.ndarray = self._entering(trace)
-        return used
-
-    def _entering(self, trace: Trace) -> Any:
-        o, reference = self.options, self.reference
+        o: Any = self.options
+        taken = self.moved(trace) - self._decoupled_share
+        if not self.slots:
+            return np.asarray(taken / self.rate)
+        name = self.slots[0]
+        old, new = self.slot(self.reference, name, self.point - 1), self.slot(trace, name)
         if isinstance(o, Momentum):
-            old = self.slot(reference, "momentum", self.point - 1)
-            return self.slot(trace, "momentum") - o.momentum * old
+            return np.asarray(new - o.momentum * old)
         if isinstance(o, Adam):
-            old = self.slot(reference, "first_moment", self.point - 1)
-            return (self.slot(trace, "first_moment") - o.beta1 * old) / (1 - o.beta1)
-        sign = np.sign(self.moved(trace) - self._decoupled_share)
-        if isinstance(o, RmsProp):
-            old = self.slot(reference, "second_moment", self.point - 1)
-            square = (self.slot(trace, "second_moment") - o.rho * old) / (1 - o.rho)
-            return sign * np.sqrt(np.maximum(square, 0))
-        if isinstance(o, Adagrad):
-            old = self.slot(reference, "accumulator", self.point - 1)
-            return sign * np.sqrt(np.maximum(self.slot(trace, "accumulator") - old, 0))
-        return (self.moved(trace) - self._decoupled_share) / self.rate
+            return np.asarray((new - o.beta1 * old) / (1 - o.beta1))
+        # A squared gradient; a step has its sign.
+        square = new - old if isinstance(o, Adagrad) else (new - o.rho * old) / (1 - o.rho)
+        return np.asarray(np.sign(taken) * np.sqrt(np.maximum(square, 0)))
 
     @cached_property
     def _decoupled_share(self) -> np.ndarray:

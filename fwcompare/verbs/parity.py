@@ -17,6 +17,7 @@ import json
 import sys
 from collections.abc import Iterator
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -108,11 +109,17 @@ def prove_configuration(
 
 def show(proof: Proof, console: Console) -> None:
     """The ladder as a table, then notes and diagnoses."""
-    table = Table(title=_title(proof), title_style="bold", title_justify="left")
-    table.add_column("engine")
+    table = Table(
+        title=_title(proof),
+        title_style="bold",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("engine", no_wrap=True)
     for name in RUNGS:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict")
+    table.add_column("verdict", no_wrap=True)
     for verdict in proof.verdicts:
         cells = [
             Text(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -37,6 +39,22 @@ class Network:
                 if parameter.role == "kernel":
                     self.kernels[name] = variable
         self.model = keras.Model(source, tensors[graph.layers[-1].name])
+        del tensors[INPUT]
+        self._every_layer = keras.Model(source, tensors)
+
+    def activations(self, inputs: Any, training: bool) -> dict[str, np.ndarray]:
+        """The output of every layer for one batch, by name."""
+        with self.undisturbed():
+            outputs = self._every_layer(inputs, training=training)
+        return {name: to_numpy(output) for name, output in outputs.items()}
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Put moving statistics, and the seeds of dropout, back as they were."""
+        kept = [(variable, to_numpy(variable)) for variable in self.model.non_trainable_variables]
+        yield
+        for variable, before in kept:
+            variable.assign(before)
 
     def load(self, weights: Weights) -> None:
         """Take canonical weights over."""

@@ -33,7 +33,9 @@ class ProbeCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         number = epoch + 1
         steps = self._feed.steps(number)
-        self._stop_at = steps - 1 if steps < self._feed.steps_per_epoch else None
+        # The first epoch's steps are those that Keras was told of.
+        expected = self._feed.steps(self._feed.epochs[0])
+        self._stop_at = steps - 1 if steps < expected else None
         self._feed.order(number)  # drawn and cached before the clock starts
         self._probe.epoch_begin(number)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from fwcompare.probe import Probe
 from fwcompare_keras import backends, optimizers
 from fwcompare_keras.float64 import set_precision
 from fwcompare_keras.layers import Style
-from fwcompare_keras.network import Network, to_numpy
+from fwcompare_keras.network import Network
 from fwcompare_keras.probing import ProbeCallback, StepLossCallback
 
 #: Losses by name, each the mean over the batch.
@@ -57,14 +58,16 @@ class KerasTrainer:
 
     def fit(self, feed: Feed, probe: Probe) -> None:
         follow = StepLossCallback if self.spec.measure.step_losses else ProbeCallback
-        self.model.fit(
-            self.backend.batches(self.data, feed, self.spec),
-            epochs=len(feed.epochs),
-            steps_per_epoch=feed.steps_per_epoch,
-            shuffle=False,
-            verbose=0,
-            callbacks=[follow(self.model, feed, probe)],
-        )
+        for part in _from_epoch_starts(feed):
+            self.model.fit(
+                self.backend.batches(self.data, part, self.spec),
+                initial_epoch=part.epochs[0] - 1,
+                epochs=part.epochs[-1],
+                steps_per_epoch=part.steps(part.epochs[0]),
+                shuffle=False,
+                verbose=0,
+                callbacks=[follow(self.model, part, probe)],
+            )
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         outputs: np.ndarray = self.model.predict_on_batch(self.backend.host_batch(inputs))
@@ -76,14 +79,15 @@ class KerasTrainer:
     def weights(self) -> Weights:
         return self.network.weights()
 
+    def activations(self, inputs: np.ndarray, training: bool) -> dict[str, np.ndarray]:
+        return self.network.activations(inputs, training)
+
     def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
-        # Moving statistics, and the seeds of dropout.
-        kept = [(variable, to_numpy(variable)) for variable in self.model.non_trainable_variables]
-        loss, found = self.backend.loss_and_gradients(
-            self.model, self.loss, list(self.network.trainable.values()), Arrays(inputs, targets)
-        )
-        for variable, before in kept:
-            variable.assign(before)
+        variables = list(self.network.trainable.values())
+        with self.network.undisturbed():
+            loss, found = self.backend.loss_and_gradients(
+                self.model, self.loss, variables, Arrays(inputs, targets)
+            )
         return loss, dict(zip(self.network.trainable, found, strict=True))
 
     def slots(self) -> dict[str, Weights]:
@@ -102,3 +106,17 @@ class KerasTrainer:
 
     def peak_device_bytes(self) -> int | None:
         return self.backend.peak_device_bytes()
+
+
+def _from_epoch_starts(feed: Feed) -> Iterator[Feed]:
+    """The feed whole or, where it begins within an epoch, the rest of that epoch by itself.
+
+    ``model.fit`` has one number of steps for all its epochs.
+    """
+    begun = feed.first_step % max(feed.steps_per_epoch, 1)
+    if begun:
+        end = min(feed.first_step - begun + feed.steps_per_epoch, feed.total_steps)
+        yield feed.part(feed.first_step, end)
+        feed = feed.part(end, feed.total_steps)
+    if feed.step_count:
+        yield feed

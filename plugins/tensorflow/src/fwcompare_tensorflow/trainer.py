@@ -12,7 +12,7 @@ from fwcompare_keras import optimizers
 from fwcompare_keras.backends import tensorflow_backend as backend
 from fwcompare_keras.float64 import set_precision
 from fwcompare_keras.layers import Style
-from fwcompare_keras.network import Network, to_numpy
+from fwcompare_keras.network import Network
 
 from fwcompare.data.batches import Arrays, Feed
 from fwcompare.graph import Weights
@@ -96,14 +96,15 @@ class TensorFlowTrainer:
     def weights(self) -> Weights:
         return self.network.weights()
 
+    def activations(self, inputs: np.ndarray, training: bool) -> dict[str, np.ndarray]:
+        return self.network.activations(inputs, training)
+
     def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
-        # Moving statistics, and the seeds of dropout.
-        kept = [(variable, to_numpy(variable)) for variable in self.model.non_trainable_variables]
-        loss, found = backend.loss_and_gradients(
-            self.model, self.loss, list(self.network.trainable.values()), Arrays(inputs, targets)
-        )
-        for variable, before in kept:
-            variable.assign(before)
+        variables = list(self.network.trainable.values())
+        with self.network.undisturbed():
+            loss, found = backend.loss_and_gradients(
+                self.model, self.loss, variables, Arrays(inputs, targets)
+            )
         return loss, dict(zip(self.network.trainable, found, strict=True))
 
     def slots(self) -> dict[str, Weights]:

@@ -43,14 +43,16 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> int:
-        return self._feed.total_steps
+        return self._feed.step_count
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        epoch, step = divmod(index, self._feed.steps_per_epoch)
+        feed = self._feed
+        epoch, step = divmod(feed.first_step + index, feed.steps_per_epoch)
         if epoch + 1 != self._epoch:
             self._epoch = epoch + 1
-            self._ids = list(self._feed.batches(self._epoch))
-        ids = self._ids[step]
+            self._ids = list(feed.batches(self._epoch))
+        # A feed that begins within an epoch has only the rest of it.
+        ids = self._ids[step - max(feed.first_step - epoch * feed.steps_per_epoch, 0)]
         return self._data.inputs.take(ids, axis=0), self._data.targets.take(ids, axis=0)
 
 

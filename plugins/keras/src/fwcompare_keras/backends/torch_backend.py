@@ -42,7 +42,7 @@ class BatchIds(Sampler[torch.Tensor]):
         self._device = device
 
     def __len__(self) -> int:
-        return self._feed.total_steps
+        return self._feed.step_count
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         for ids in self._feed.all_batches():

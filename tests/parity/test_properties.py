@@ -1,0 +1,195 @@
+"""Random experiments of the product's own kinds pass the ladder, engine against engine.
+
+``FWCOMPARE_LONG=1`` tries many more, at random and in every engine; otherwise they are a few that
+are always the same, in the engines that are quick to start.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from fwcompare.graph.kinds import FUNCTIONS, make
+from fwcompare.parity.cases import Case
+from fwcompare.plugin import installed, missing_engines
+from fwcompare.spec import OPTIMIZERS
+from fwcompare.testing import check_engine
+
+LONG = bool(os.environ.get("FWCOMPARE_LONG"))
+settings.register_profile(
+    "short",
+    max_examples=5,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],  # what fails is small already, and each try of shrinking compiles
+)
+settings.register_profile(
+    "long", max_examples=60, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+ENGINES = sorted({*installed()} - {"pytorch", *missing_engines()}) if LONG else ["jax", "lightning"]
+
+
+class Model:
+    """A layer list in the making: what is added goes on from the layer before."""
+
+    def __init__(self, draw: st.DrawFn, input_shape: tuple[int, ...]) -> None:
+        self.draw = draw
+        self.layers: list[dict[str, Any]] = []
+        self.shapes = {"input": input_shape}
+        self.last = "input"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.shapes[self.last]
+
+    def one_of(self, *options: Any) -> Any:
+        return self.draw(st.sampled_from(options))
+
+    def number(self, least: int, most: int) -> int:
+        return self.draw(st.integers(least, most))
+
+    def add(self, kind: str, *inputs: str, **options: Any) -> str:
+        name = f"{kind}_{len(self.layers)}"
+        sources = list(inputs or [self.last])
+        self.layers.append({"name": name, "kind": kind, "inputs": sources, **options})
+        shapes = [self.shapes[source] for source in sources]
+        self.shapes[name] = make(kind, options).output_shape(*shapes)
+        self.last = name
+        return name
+
+    def window(self, name: str) -> dict[str, Any]:
+        """A window that fits, of unequal sides more often than not."""
+        padding = self.one_of("same", "valid")
+        limits = self.shape[:2] if padding == "valid" else (5, 5)
+        size = [self.number(1, min(limit, 5)) for limit in limits]
+        return {name: size, "stride": [self.number(1, 3), self.number(1, 3)], "padding": padding}
+
+    def linear(self) -> str:
+        """A convolution of an image, or a dense layer of anything."""
+        if len(self.shape) == 3 and self.number(0, 3):
+            groups = self.one_of(*(g for g in (1, 2, 3) if self.shape[2] % g == 0))
+            return self.add(
+                "conv2d",
+                filters=groups * self.number(1, 3),
+                groups=groups,
+                bias=self.one_of(True, False),
+                **self.window("kernel_size"),
+            )
+        return self.add("dense", units=self.number(3, 6), bias=self.one_of(True, False))
+
+    def batch_norm(self) -> None:
+        # Behind anything but a linear layer more biases than the ladder leaves out would have a
+        # true gradient of zero.
+        self.linear()
+        self.add("batch_norm", momentum=self.one_of(0.5, 0.9), epsilon=self.one_of(1e-2, 1e-3))
+
+    def layer_norm(self) -> None:
+        self.add("dense", units=self.number(4, 6))  # one feature alone would normalise to nothing
+        self.add("layer_norm", epsilon=self.one_of(1e-2, 1e-3))
+
+    def activation(self) -> None:
+        alpha = self.one_of(0.1, 0.3, 1.0)
+        self.add("activation", function=self.one_of(*FUNCTIONS), alpha=alpha)
+
+    def pool(self) -> None:
+        if len(self.shape) == 3:
+            self.add(self.one_of("max_pool2d", "avg_pool2d"), **self.window("pool_size"))
+
+    def residual(self) -> None:
+        start, features = self.last, self.shape[-1]
+        self.activation()
+        self.add("dense", units=features)
+        self.add("add", start, self.last)
+
+    def branches(self) -> None:
+        start = self.last
+        left = self.add("dense", units=self.number(1, 3))
+        right = self.add("dense", start, units=self.number(1, 3), bias=False)
+        self.add("concat", left, right)
+
+    def reshape(self) -> None:
+        height, *rest = self.shape
+        self.add("reshape", shape=[*rest, height])
+
+    def head(self, outputs: int) -> None:
+        if len(self.shape) == 3:
+            self.add(self.one_of("flatten", "global_avg_pool2d", "global_max_pool2d"))
+        self.add("dense", units=outputs)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """A small model with everything that is needed to train it."""
+    images = draw(st.booleans())
+    sizes = st.integers(3, 8)
+    shape = (draw(sizes), draw(sizes), draw(st.integers(1, 3))) if images else (draw(sizes),)
+    model = Model(draw, shape)
+    model.linear()
+    blocks = [model.linear, model.batch_norm, model.layer_norm, model.activation, model.pool,
+              model.residual, model.branches, model.reshape]  # fmt: skip
+    for _ in range(draw(st.integers(1, 3))):
+        draw(st.sampled_from(blocks))()
+    task = draw(st.sampled_from(("classification", "regression")))
+    model.head(3 if task == "classification" else 2)
+    optimizer = draw(st.sampled_from(sorted(OPTIMIZERS)))
+    return Case(
+        "random", shape, model.layers, optimizer, draw(_options(optimizer)), draw(_schedules()),
+        task, steps=5,
+    )  # fmt: skip
+
+
+@st.composite
+def _options(draw: st.DrawFn, optimizer: str) -> dict[str, Any]:
+    share, epsilon = st.sampled_from((0.0, 0.5, 0.9, 0.99)), st.sampled_from((1e-3, 1e-6))
+    own: dict[str, dict[str, Any]] = {
+        "sgd": {},
+        "momentum": {"momentum": share, "nesterov": st.booleans()},
+        "nesterov": {"momentum": share},
+        "adam": {"beta1": share, "beta2": share, "epsilon": epsilon},
+        "adamw": {"beta1": share, "beta2": share, "epsilon": epsilon},
+        "rmsprop": {"rho": share, "epsilon": epsilon},
+        "adagrad": {"initial_accumulator": st.sampled_from((0.0, 0.1)), "epsilon": epsilon},
+    }
+    decay = draw(st.sampled_from(("none", "l2", "decoupled")))
+    return {
+        **{name: draw(values) for name, values in own[optimizer].items()},
+        "lr": draw(st.sampled_from((0.1, 0.01))),
+        "clip_norm": draw(st.sampled_from((None, 0.1, 10.0))),
+        "decay": decay,
+        "weight_decay": 0.0 if decay == "none" else draw(st.sampled_from((0.1, 0.01))),
+        "decay_scope": draw(st.sampled_from(("all", "kernels"))),
+    }
+
+
+def _schedules() -> st.SearchStrategy[dict[str, Any]]:
+    factor, epochs = st.sampled_from((0.0, 0.1, 1.0)), st.sampled_from((0.25, 0.5, 1.0))
+    name = st.just
+    return st.one_of(
+        st.fixed_dictionaries({"name": name("constant")}),
+        st.fixed_dictionaries({"name": name("step"), "step_epochs": epochs, "gamma": factor}),
+        st.fixed_dictionaries({"name": name("cosine"), "final_factor": factor}),
+        st.fixed_dictionaries(
+            {"name": name("warmup_cosine"), "warmup_epochs": epochs, "final_factor": factor}
+        ),
+    )
+
+
+@pytest.mark.timeout(3600 if LONG else 300)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_random_experiment_is_proven(engine, warm, tmp_path_factory):
+    root = tmp_path_factory.mktemp(engine)
+
+    @settings(settings.get_profile("long" if LONG else "short"))
+    @given(cases())
+    def climb(case: Case) -> None:
+        ((_, verdict),) = check_engine(engine, "pytorch", [case], root, warm)
+        assert verdict.state in ("proven", "unsupported"), f"{verdict.reason} {verdict.worst}"
+
+    climb()
