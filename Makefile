@@ -28,7 +28,7 @@ compare: setup
 	$(BIN)/fwcompare experiment=quickstart
 
 test: lint
-	$(BIN)/python -m pytest -m "not system" --durations=10
+	$(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist loadfile --durations=15
 
 test-fast: setup
 	$(BIN)/python -m pytest -m "not system" tests/core
@@ -45,6 +45,8 @@ test-system: setup
 
 benchmark: setup
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/page.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -32,8 +32,8 @@ ARMS = ("hand_again", "hand", "native", "aligned")
 WARM_UP = 2
 
 
-#: Copies of the training split that make up the data, by model. An epoch of digits has but 19 steps;
-#: what is compared here is the step, not what happens once an epoch or once a fit.
+#: Copies of the training split that make up the data, by model. An epoch of digits has but 19
+#: steps; what is compared here is the step, not what happens once an epoch or once a fit.
 COPIES = {"mlp": 16, "cnn": 5}
 
 

@@ -82,11 +82,14 @@ def measure(engine: str, models: Sequence[str], rounds: int) -> dict[str, Any]:
                 cells.setdefault(model, {})[semantics] = str(run)
         request = {"engine": engine, "cells": cells, "rounds": rounds}
         write_json(folder / "request.json", request)
-        subprocess.run(
+        ended = subprocess.run(
             [sys.executable, Path(__file__).with_name("arms.py"), folder],
             env={**environment(spec, front(engine)), **ALLOCATOR},
-            check=True,
+            capture_output=True,
+            text=True,
         )
+        if ended.returncode:
+            raise SystemExit(f"{ended.stderr}\n{engine}: ended with {ended.returncode}.")
         times: dict[str, Any] = json.loads((folder / "times.json").read_text(encoding="utf-8"))
         return times
 

@@ -306,6 +306,15 @@ def _from_events(
     return replace(record, metrics=metrics)
 
 
+def warm_environment(spec: RunSpec) -> dict[str, str]:
+    """A worker's environment without what only timing needs: its start, and cores of its own.
+
+    Were they all bound to the cores that a timed worker gets, warm workers would share one.
+    """
+    whole = environment(spec, front(spec.framework.name))
+    return {name: value for name, value in whole.items() if name not in (LAUNCHED_AT, CORES)}
+
+
 class WarmWorker:
     """A child that runs many specs, one after another: for proofs and tests, never for timing.
 
@@ -320,11 +329,7 @@ class WarmWorker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={
-                k: v
-                for k, v in environment(spec, front(spec.framework.name)).items()
-                if k != LAUNCHED_AT
-            },
+            env=warm_environment(spec),
             text=True,
             start_new_session=True,
         )

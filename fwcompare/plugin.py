@@ -109,6 +109,8 @@ class Front(Protocol):
     requirements: tuple[str, ...]
     #: Colour of the engine in every figure, as ``#rrggbb``.
     colour: str
+    #: Executions that are the very same as another, by name: one cell, not two.
+    same_execution: Mapping[str, str]
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         """Environment variables that must be set before the framework is imported."""

@@ -21,6 +21,7 @@ from fwcompare.config import Configuration, Parity, Tracking, new_run_id
 from fwcompare.display import Display
 from fwcompare.errors import FwcompareError, RequestError, UnsupportedError
 from fwcompare.parity.standing import PROOFS_FILE, prove_runs
+from fwcompare.plugin import front
 from fwcompare.record import SPEC_FILE, RunRecord, now_ms, write_json
 from fwcompare.spec import RunSpec
 
@@ -74,6 +75,8 @@ class Sweep:
     parity: Parity
     cells: list[Cell] = field(default_factory=list)
     parent: str | None = None
+    #: Cells that another cell stands for already, with the execution of that one.
+    left_out: list[tuple[Cell, str]] = field(default_factory=list)
 
     def write(self) -> None:
         """Write the listing from which a report is made, before and after the runs."""
@@ -144,6 +147,12 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
     """
     console = Console(stderr=True)
     made = plan(config, cells, loader)
+    for cell, kept in made.left_out:
+        console.print(
+            f"{cell.label}: left out, as {cell.spec.execution if cell.spec else ''} is the same "
+            f"as {kept} in this engine: one cell",
+            style="dim",
+        )
     made.folder.mkdir(parents=True, exist_ok=True)
     made.write()
     watch = Watch(made, Display(console, len(made.cells)))
@@ -247,10 +256,31 @@ def plan(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> Sweep:
             f"{', '.join(sorted(engines))}."
         )
     folder = base.outputs / "sweeps" / name
+    made, left_out = _without_twins(made)
     return Sweep(
         name, folder, base.tracking, base.outputs, baseline, base.parity,
         list(in_order(made, name)),
+        left_out=left_out,
     )  # fmt: skip
+
+
+def _without_twins(cells: Sequence[Cell]) -> tuple[list[Cell], list[tuple[Cell, str]]]:
+    """Leave out a cell whose execution is the very same as that of another cell of the sweep."""
+    kept: dict[tuple[str, str, int], str] = {}
+    chosen, left_out = [], []
+    for cell in cells:
+        if cell.spec is None:
+            chosen.append(cell)
+            continue
+        asked = cell.spec.execution
+        same = front(cell.engine).same_execution.get(asked, asked)
+        key = (cell.spec.group, cell.spec.but(execution=same).arm, cell.seed)
+        if key in kept:
+            left_out.append((cell, kept[key]))
+        else:
+            kept[key] = asked
+            chosen.append(cell)
+    return chosen, left_out
 
 
 def in_order(cells: Sequence[Cell], name: str) -> Iterator[Cell]:

@@ -18,6 +18,11 @@ os.environ["XLA_FLAGS"] = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 
+#: Each process of a parallel test run keeps to a core of its own, and so do its workers.
+if number := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
+    usable = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {usable[int(number) % len(usable)]})
+
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

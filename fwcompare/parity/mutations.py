@@ -76,6 +76,11 @@ def find(name: str, engine: str) -> Mutation:
     return MUTATIONS[name]
 
 
+def no_place(reason: str) -> RequestError:
+    """An error for an experiment in which a deliberate error cannot be made."""
+    return RequestError(f"This error cannot be made here: {reason}.")
+
+
 def _options(**changes: Any) -> Change:
     """Other options of the optimizer."""
     return lambda job: _with_optimizer(job, changes)
@@ -83,10 +88,15 @@ def _options(**changes: Any) -> Change:
 
 def _times(option: str, factor: float) -> Change:
     """An option of the optimizer times a factor."""
-    return lambda job: _with_optimizer(job, {option: factor * getattr(job.spec.optimizer, option)})
+    return lambda job: _with_optimizer(
+        job, {option: factor * getattr(job.spec.optimizer, option, 0.0)}
+    )
 
 
 def _with_optimizer(job: Job, changes: Mapping[str, Any]) -> Job:
+    for option in changes:
+        if not hasattr(job.spec.optimizer, option):
+            raise no_place(f"optimizer={job.spec.optimizer.name} has no {option}")
     return replace(job, spec=job.spec.but(optimizer=replace(job.spec.optimizer, **changes)))
 
 
@@ -279,7 +289,7 @@ def _all() -> tuple[Mutation, ...]:
             "gelu by its tanh approximation, Flax's default",
             _activation("gelu"),
             ("`act` (activation)", "the tanh form of gelu"),
-            _layer("activation", function="gelu_tanh"),
+            _layer("activation", function=lambda name: "gelu_tanh" if name == "gelu" else name),
             engine="jax",
         ),
         Mutation(

@@ -87,6 +87,9 @@ class _Step:
 
     @cached_property
     def slots(self) -> tuple[str, ...]:
+        """Names of the optimizer's slots; a momentum of zero has none."""
+        if isinstance(self.options, Momentum) and not self.options.momentum:
+            return ()
         return _SLOTS.get(type(self.options), ())
 
     @cached_property
@@ -132,7 +135,7 @@ class _Step:
         """What decoupled decay takes in this step."""
         if not self.decayed or self.options.decay != "decoupled":
             return np.zeros_like(self.before)
-        return self.rate * self.options.weight_decay * self.before
+        return np.asarray(self.rate * self.options.weight_decay * self.before)
 
     @cached_property
     def _raw(self) -> np.ndarray:

@@ -12,7 +12,10 @@ from fwcompare.testing import check_engine, check_mutation
 #: Errors that the facts give away; every other must be seen in numbers alone.
 IN_THE_FACTS = {"missing_bias": {"P0"}, "other_order": {"P5"}}
 
-CASES: dict[str, Case] = {repr(m.case): m.case for m in MUTATIONS.values()}
+#: The cases of all errors, one for each model and optimizer.
+CASES: dict[str, Case] = {
+    repr([m.case.layers, m.case.optimizer]): m.case for m in MUTATIONS.values()
+}
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS)

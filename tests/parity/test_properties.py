@@ -75,9 +75,11 @@ class Model:
         """A convolution of an image, or a dense layer of anything."""
         if len(self.shape) == 3 and self.number(0, 3):
             groups = self.one_of(*(g for g in (1, 2, 3) if self.shape[2] % g == 0))
+            # Not to one channel: there PyTorch 2.13 fails in float64 on kernels laid out as Keras's
+            # ("slow_conv2d: grad_weight must be contiguous").
             return self.add(
                 "conv2d",
-                filters=groups * self.number(1, 3),
+                filters=groups * self.number(2, 3),
                 groups=groups,
                 bias=self.one_of(True, False),
                 **self.window("kernel_size"),

@@ -92,6 +92,7 @@ class StubFront:
     packages = ()
     requirements = ("numpy",)
     colour = "#888888"
+    same_execution = {}
 
     def __init__(self, fault: str = "") -> None:
         self.fault = fault

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fwcompare_jax import FRONT
 
 from fwcompare import metrics
 from fwcompare.data.batches import DataFolder, Feed
@@ -22,11 +21,11 @@ from fwcompare.spec import Device, Optimizer, RunSpec, Scheduler
 from fwcompare.testing import (
     OPTIMIZER_OPTIONS,
     WarmPool,
-    conformance,
     make_run,
     optimizer,
     small_data,
 )
+from fwcompare_jax import FRONT
 
 OUT = {"name": "out", "kind": "dense", "units": 2}
 FLAT = {"name": "flat", "kind": "flatten"}
@@ -291,6 +290,3 @@ def test_dropout_follows_the_seed_and_rests_in_evaluation(tmp_path: Path, pool: 
     assert train(0.5, **untrained).record.metrics["test/loss"] == pytest.approx(
         train(0.0, **untrained).record.metrics["test/loss"], rel=1e-15
     )
-
-
-test_conformance = conformance("jax")

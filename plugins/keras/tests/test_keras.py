@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fwcompare_keras import JAX, TENSORFLOW, TORCH
 from scipy import special
 
 from fwcompare.data.batches import DataFolder, Feed
@@ -22,6 +21,7 @@ from fwcompare.graph.kinds import FUNCTIONS, same_padding
 from fwcompare.record import FINAL_WEIGHTS, INITIAL_WEIGHTS, SPEC_FILE, RunRecord
 from fwcompare.spec import Optimizer, RunSpec, Scheduler
 from fwcompare.testing import OPTIMIZER_OPTIONS, WarmPool, make_run, optimizer, small_data
+from fwcompare_keras import JAX, TENSORFLOW, TORCH
 
 FRONTS = {front.name: front for front in (TENSORFLOW, JAX, TORCH)}
 FLAT = {"name": "flat", "kind": "flatten"}

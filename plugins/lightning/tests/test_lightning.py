@@ -13,7 +13,7 @@ from fwcompare import launch
 from fwcompare.graph import Weights, load
 from fwcompare.record import FINAL_WEIGHTS, LOG_FILE, RunRecord
 from fwcompare.spec import Scheduler
-from fwcompare.testing import WarmPool, conformance, make_run, optimizer, small_data
+from fwcompare.testing import WarmPool, make_run, optimizer, small_data
 
 LAYERS: list[dict[str, Any]] = [
     {"name": "conv", "kind": "conv2d", "filters": 4, "kernel_size": 3, "stride": 2},
@@ -85,6 +85,3 @@ def test_what_was_used_is_on_record(pool: WarmPool, tmp_path: Path) -> None:
     assert record.facts["loop"] == "Trainer.fit"
     assert record.facts["optimizer"] == "torch.optim.Adam(fused=True)"
     assert record.versions["pytorch_lightning"]
-
-
-test_conformance = conformance("lightning")

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fwcompare_pytorch import FRONT
 
 from fwcompare.data.batches import Arrays, DataFolder
 from fwcompare.graph import Graph, Weights, load
@@ -20,6 +19,7 @@ from fwcompare.graph.kinds import same_padding
 from fwcompare.record import FINAL_WEIGHTS, INITIAL_WEIGHTS, RunRecord
 from fwcompare.spec import Scheduler
 from fwcompare.testing import WarmPool, make_run, optimizer, small_data
+from fwcompare_pytorch import FRONT
 
 FLAT = {"name": "flat", "kind": "flatten"}
 NO_TRAINING = {"epochs": 0}

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fwcompare_keras import TENSORFLOW as KERAS
-from fwcompare_tensorflow import FRONT
 
 from fwcompare.data.batches import DataFolder
 from fwcompare.record import RunRecord
 from fwcompare.spec import EXECUTIONS, PRECISIONS, Scheduler
 from fwcompare.testing import WarmPool, make_run, optimizer, small_data
+from fwcompare_keras import TENSORFLOW as KERAS
+from fwcompare_tensorflow import FRONT
 
 IMAGE = (6, 5, 2)
 #: A bias before batch norm has no gradient but rounding, which Adam turns into whole steps.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 from fwcompare.spec import RunSpec
 
@@ -17,6 +19,7 @@ class JaxFront:
     packages: tuple[str, ...] = ("fwcompare_jax",)
     requirements: tuple[str, ...] = ("jax", "jaxlib", "flax", "optax")
     colour: str = "#2E86AB"
+    same_execution: ClassVar[Mapping[str, str]] = MappingProxyType({"compiled": "native"})
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         """Types and platform are process-wide in JAX, so they are fixed before its import."""

@@ -53,7 +53,7 @@ def _learning_rate(job: Job) -> float | optax.Schedule:
 
 def _aligned_rule(options: Optimizer) -> optax.GradientTransformation:
     match options:
-        case Momentum():
+        case Momentum() if options.momentum:
             return optax.trace(options.momentum, options.nesterov)
         case Adam():
             return optax.scale_by_adam(options.beta1, options.beta2, options.epsilon)
@@ -66,7 +66,7 @@ def _aligned_rule(options: Optimizer) -> optax.GradientTransformation:
 
 def _native_rule(options: Optimizer) -> optax.GradientTransformation:
     match options:
-        case Momentum():
+        case Momentum() if options.momentum:
             return optax.trace(options.momentum, options.nesterov)
         case Adam():
             return optax.scale_by_adam()

@@ -21,6 +21,8 @@ class KerasFront:
     variables: Callable[[RunSpec], dict[str, str]]
     #: Why a cell cannot be done; None if it can.
     refusal: Callable[[RunSpec], str | None]
+    #: Executions that are the very same as another, by name.
+    same_execution: Mapping[str, str]
     trainer: str = "fwcompare_keras.trainer:KerasTrainer"
     packages: tuple[str, ...] = ("fwcompare_keras",)
 
@@ -99,10 +101,21 @@ TENSORFLOW = KerasFront(
     "#D00000",
     tensorflow_environment,
     _refuses_nothing,
+    {},
 )
 JAX = KerasFront(
-    "keras_jax", ("keras", "jax", "jaxlib"), "#8E44AD", _jax_environment, _refuses_eager
+    "keras_jax",
+    ("keras", "jax", "jaxlib"),
+    "#8E44AD",
+    _jax_environment,
+    _refuses_eager,
+    {"compiled": "native"},
 )
 TORCH = KerasFront(
-    "keras_torch", ("keras", "torch"), "#C2703D", _torch_environment, _needs_compiler
+    "keras_torch",
+    ("keras", "torch"),
+    "#C2703D",
+    _torch_environment,
+    _needs_compiler,
+    {"eager": "native"},
 )

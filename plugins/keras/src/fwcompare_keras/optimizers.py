@@ -87,6 +87,12 @@ RULES: dict[str, Rule] = {
 }
 
 
+def _rule(options: spec.Optimizer) -> Rule:
+    """The rule of an optimizer; a momentum of zero is plain descent, and Keras has no buffer."""
+    plain = isinstance(options, spec.Momentum) and not options.momentum
+    return RULES["sgd" if plain else options.name]
+
+
 def make(
     options: spec.Optimizer,
     learning_rates: np.ndarray | None,
@@ -103,7 +109,7 @@ def make(
         raise UnsupportedError(
             f"The Keras plugin has no optimizer '{options.name}'.", f"It has: {choices(RULES)}."
         )
-    rule = RULES[options.name]
+    rule = _rule(options)
     rate: Any = options.lr
     if learning_rates is not None and len(learning_rates):
         rate = LearningRateTable(learning_rates, precision)
@@ -140,7 +146,7 @@ def slots(
     Empty where there is no such state, and for Keras's native momentum, whose buffer holds the
     learning rate and so is another quantity.
     """
-    rule = RULES[options.name]
+    rule = _rule(options)
     if not rule.slots or (not aligned and rule is _MOMENTUM):
         return {}
     order = {id(v): i for i, v in enumerate(network.model.trainable_variables)}

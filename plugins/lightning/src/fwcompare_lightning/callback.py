@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
-from fwcompare_pytorch.trainer import fetch
 from torch import Tensor
 
 from fwcompare.data.batches import Feed
 from fwcompare.probe import Probe
+from fwcompare_pytorch.trainer import fetch
 
 
 class ProbeCallback(pl.Callback):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytorch_lightning as pl
-from fwcompare_pytorch.optimizers import Update
 from torch import Tensor, nn, optim
+
+from fwcompare_pytorch.optimizers import Update
 
 
 class GraphLightningModule(pl.LightningModule):

@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 import pytorch_lightning as pl
-from fwcompare_pytorch.trainer import PyTorchTrainer
 from lightning_fabric.utilities.warnings import PossibleUserWarning
 
 from fwcompare.data.batches import Feed
@@ -16,6 +15,7 @@ from fwcompare.probe import Probe
 from fwcompare_lightning.callback import ProbeCallback
 from fwcompare_lightning.feeding import loader
 from fwcompare_lightning.module import GraphLightningModule
+from fwcompare_pytorch.trainer import PyTorchTrainer
 
 _PRECISIONS = {"float32": "32-true", "float64": "64-true"}
 

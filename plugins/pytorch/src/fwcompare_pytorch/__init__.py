@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from fwcompare.spec import RunSpec
 
@@ -18,6 +19,7 @@ class PyTorch:
     packages: tuple[str, ...] = ("fwcompare_pytorch",)
     requirements: tuple[str, ...] = ("torch",)
     colour = "#EE4C2C"
+    same_execution: Mapping[str, str] = MappingProxyType({"eager": "native"})
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         """A compilation is timed as a user meets it first, not as the cache on disk shortens it."""

@@ -14,8 +14,9 @@ from torch.nn.utils import clip_grad_norm_
 
 from fwcompare.graph import Layer
 from fwcompare.graph.kinds import BatchNorm, MaxPool2d
+from fwcompare.parity.mutations import no_place
 from fwcompare.plugin import Job
-from fwcompare_pytorch.layers import LAYERS, Constructor
+from fwcompare_pytorch.layers import LAYERS, Constructor, is_image
 from fwcompare_pytorch.model import Place
 from fwcompare_pytorch.optimizers import ExactClipping
 from fwcompare_pytorch.trainer import Objective, PyTorchTrainer
@@ -42,7 +43,8 @@ class _HeightForWidth(Place):
 
     @property
     def axes(self) -> tuple[int, ...]:
-        return (3, 2, 1, 0) if len(self.parameter.shape) == 4 else super().axes
+        shape = self.parameter.shape
+        return (3, 2, 1, 0) if len(shape) == 4 and shape[0] == shape[1] else super().axes
 
 
 def _height_for_width(build: Build, job: Job) -> PyTorchTrainer:
@@ -82,7 +84,8 @@ def _channels_first_flatten(build: Build, job: Job) -> PyTorchTrainer:
 
 def _unbiased_variance(build: Build, job: Job) -> PyTorchTrainer:
     def native(layer: Layer, kind: BatchNorm, aligned: bool, **factory: Any) -> nn.Module:
-        return nn.BatchNorm2d(layer.shape[-1], kind.epsilon, 1 - kind.momentum, **factory)
+        norm = nn.BatchNorm2d if is_image(layer.shape) else nn.BatchNorm1d
+        return norm(layer.shape[-1], kind.epsilon, 1 - kind.momentum, **factory)
 
     with _constructor("batch_norm", native):
         return build(job)
@@ -217,9 +220,13 @@ class _Handwritten(optim.Optimizer):
                 self.rule(tensor, tensor.grad, self.state[tensor], group)
 
 
-def _handwritten(rule: Rule) -> Any:
+def _handwritten(native: type[optim.Optimizer], rule: Rule) -> Any:
+    """A rule of one's own in the place of a native optimizer."""
+
     def patch(build: Build, job: Job) -> PyTorchTrainer:
         trainer = build(job)
+        if not isinstance(trainer.update.optimizer, native):
+            raise no_place(f"optimizer={job.spec.optimizer.name} is not {native.__name__}")
         trainer.update.optimizer = _Handwritten(trainer.update.optimizer, rule)
         return trainer
 
@@ -277,10 +284,10 @@ PATCHES: dict[str, Callable[[Build, Job], PyTorchTrainer]] = {
     "summed_loss": _summed_loss,
     "penalty_in_the_loss": _penalty_in_the_loss,
     "dampening": _dampening,
-    "rate_inside_the_buffer": _handwritten(_rate_inside_the_buffer),
-    "adam_epsilon_inside_the_root": _handwritten(_epsilon_inside_the_root),
-    "adam_epsilon_before_correction": _handwritten(_epsilon_before_correction),
-    "adam_without_correction": _handwritten(_without_correction),
+    "rate_inside_the_buffer": _handwritten(optim.SGD, _rate_inside_the_buffer),
+    "adam_epsilon_inside_the_root": _handwritten(optim.Adam, _epsilon_inside_the_root),
+    "adam_epsilon_before_correction": _handwritten(optim.Adam, _epsilon_before_correction),
+    "adam_without_correction": _handwritten(optim.Adam, _without_correction),
     "amsgrad": _amsgrad,
     "clipping_after_decay": _after_decay,
     "clipping_by_tensor": _clipping(_by_tensor),

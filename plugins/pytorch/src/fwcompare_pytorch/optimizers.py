@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from fwcompare.errors import UnsupportedError, choices
 from fwcompare.graph import Weights
-from fwcompare.spec import Optimizer
+from fwcompare.spec import Momentum, Optimizer
 from fwcompare_pytorch.model import GraphModel
 
 #: Something to do between the gradients and the step.
@@ -39,9 +39,7 @@ class Rule:
 
 
 def _momentum(options: Any) -> dict[str, Any]:
-    # PyTorch refuses Nesterov's form without momentum, where it is plain gradient descent.
-    nesterov = options.nesterov and options.momentum > 0
-    return {"momentum": options.momentum, "nesterov": nesterov}
+    return {"momentum": options.momentum, "nesterov": options.nesterov}
 
 
 def _adam(options: Any) -> dict[str, Any]:
@@ -126,7 +124,10 @@ class Update:
                 f"PyTorch's plugin has no optimizer '{options.name}'.",
                 f"It has: {choices(OPTIMIZERS)}.",
             )
-        self.rule = OPTIMIZERS[options.name]
+        # A momentum of zero is plain gradient descent, for which PyTorch keeps no buffer and
+        # refuses Nesterov's form.
+        plain = isinstance(options, Momentum) and not options.momentum
+        self.rule = OPTIMIZERS["sgd" if plain else options.name]
         self.model = model
         self.parameters = [_parameter(place.tensor) for _, place in model.trainable()]
         native, decays_itself = self.rule.native, True

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from fwcompare_keras import tensorflow_environment
+from types import MappingProxyType
 
 from fwcompare.spec import RunSpec
+from fwcompare_keras import tensorflow_environment
 
 
 class TensorFlow:
@@ -18,6 +18,7 @@ class TensorFlow:
     packages: tuple[str, ...] = ("fwcompare_tensorflow", "fwcompare_keras")
     requirements: tuple[str, ...] = ("tensorflow", "keras")
     colour = "#FF8F00"
+    same_execution: Mapping[str, str] = MappingProxyType({})
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         return tensorflow_environment(spec)

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from fwcompare_keras import optimizers
-from fwcompare_keras.backends import tensorflow_backend as backend
-from fwcompare_keras.float64 import set_precision
-from fwcompare_keras.layers import Style
-from fwcompare_keras.network import Network
 
 from fwcompare.data.batches import Arrays, Feed
 from fwcompare.graph import Weights
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
+from fwcompare_keras import optimizers
+from fwcompare_keras.backends import tensorflow_backend as backend
+from fwcompare_keras.float64 import set_precision
+from fwcompare_keras.layers import Style
+from fwcompare_keras.network import Network
 
 #: How each execution turns a Python function into one that TensorFlow runs.
 EXECUTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
