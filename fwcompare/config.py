@@ -162,7 +162,8 @@ class Configuration:
         spec = self._spec(progress)
         reason = front(spec.framework.name).supports(spec)
         if reason:
-            raise UnsupportedError(reason)
+            name = spec.framework.name
+            raise UnsupportedError(reason if name in reason else f"{name}: {reason}")
         return Plan(spec, self.outputs, self.tracking)
 
     def _check_top_level(self) -> None:

@@ -87,8 +87,10 @@ class Model:
         return self.add("dense", units=self.number(3, 6), bias=self.one_of(True, False))
 
     def batch_norm(self) -> None:
-        # Behind anything but a linear layer more biases than the ladder leaves out would have a
-        # true gradient of zero.
+        # A bias or beta that reached the norm through linear layers alone would have a true
+        # gradient of zero, and the ladder leaves out only the bias right before a norm.
+        if self.layers:
+            self.add("activation", function="tanh")
         self.linear()
         self.add("batch_norm", momentum=self.one_of(0.5, 0.9), epsilon=self.one_of(1e-2, 1e-3))
 
