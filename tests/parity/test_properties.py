@@ -151,7 +151,10 @@ def cases(draw: st.DrawFn) -> Case:
 
 @st.composite
 def _options(draw: st.DrawFn, optimizer: str) -> dict[str, Any]:
-    share, epsilon = st.sampled_from((0.0, 0.5, 0.9, 0.99)), st.sampled_from((1e-3, 1e-6))
+    share = st.sampled_from((0.0, 0.5, 0.9, 0.99))
+    # With lr / epsilon the first step of an adaptive rule amplifies the rounding of small
+    # gradients; below, what is left of float64 is too little for a tolerance of 1e-11.
+    epsilon = st.sampled_from((1e-2, 1e-3))
     own: dict[str, dict[str, Any]] = {
         "sgd": {},
         "momentum": {"momentum": share, "nesterov": st.booleans()},
