@@ -42,15 +42,16 @@ How it is measured:
 - A fresh process for each engine, with the environment and affinity of fwcompare's workers and one
   thread. The four arms take turns there; the order is reversed each round, and the arms of each
   ratio are always neighbours.
-- A sample is a whole `fit` of one epoch ({counts}), the device synchronised before the clock is
-  read. The data are digits, repeated to make an epoch of that length, in batches of 64.
+- A sample is a whole `fit` of one epoch ({counts}), the device
+  synchronised before the clock is read. The data are digits, repeated to make an epoch of that
+  length, in batches of 64.
 - Adam, float32. The learning rate is 1e-6, so that nothing is learned: converged weights hold
   denormal numbers, on which processors are slow, and where an arm meets them depends on the weights
   it began with.
-- {allocator} are set, in this benchmark alone. By default glibc gives freed memory back and faults
-  it in again, or does not, as the heap happens to lie, and two instances of one CNN loop differ by
-  as much as 15 %. What is compared here is the path through the code; a run of fwcompare leaves the
-  allocator as its users have it.
+- In this benchmark alone the allocator is pinned: {allocator}.
+  By default glibc gives freed memory back and faults it in again, or does not, as the heap happens
+  to lie, and two instances of one CNN loop differ by as much as 15 %. What is compared here is the
+  path through the code; a run of fwcompare leaves the allocator as its users have it.
 
 ## Start-up
 

@@ -139,7 +139,12 @@ class Feed:
         return end - first
 
     def batch_sizes(self, epoch: int) -> list[int]:
-        return [len(ids) for ids in self.batches(epoch)]
+        first, end = self._bounds(epoch)
+        last = self.samples - (self.steps_per_epoch - 1) * self.batch_size
+        sizes = [self.batch_size] * (end - first)
+        if sizes and end == self.steps_per_epoch:
+            sizes[-1] = min(last, self.batch_size)
+        return sizes
 
     def order(self, epoch: int) -> np.ndarray:
         """Sample ids of this epoch in order, int64, those of dropped batches left out."""

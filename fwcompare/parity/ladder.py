@@ -124,31 +124,60 @@ def relative_norm(reference: np.ndarray, other: np.ndarray) -> float:
     return difference / max(float(np.linalg.norm(reference.ravel())), np.finfo(np.float64).tiny)
 
 
+#: Kinds that pass a constant added to a channel on as a constant: what they do is linear, or picks.
+_PASS_CONSTANTS = {
+    "dense", "add", "concat", "flatten", "dropout", "avg_pool2d", "max_pool2d",
+    "global_avg_pool2d", "global_max_pool2d",
+}  # fmt: skip
+
+
+def _norms_behind(graph: Graph, start: str) -> set[str] | None:
+    """The batch norms that all ways from a layer end in; None if one way ends elsewhere.
+
+    Only layers that turn a constant on a channel into another constant may lie between; a
+    convolution does so without padding.
+    """
+    found: set[str] = set()
+    ahead = [start]
+    while ahead:
+        name = ahead.pop()
+        behind = [layer for layer in graph.layers if name in layer.inputs]
+        if not behind:
+            return None
+        for layer in behind:
+            kind, options = layer.kind.kind, layer.kind.options()
+            passes = kind in _PASS_CONSTANTS or (
+                (kind == "conv2d" and options["padding"] == "valid")
+                or (kind == "activation" and options["function"] == "linear")
+            )
+            if kind == "batch_norm":
+                found.add(layer.name)
+            elif passes:
+                ahead.append(layer.name)
+            else:
+                return None
+    return found
+
+
 def without_gradient(graph: Graph) -> list[str]:
-    """Tensors whose true gradient is zero by rule: a bias that a batch norm takes away at once.
+    """Tensors whose true gradient is zero by rule: a bias that a batch norm takes away.
 
     Rounding noise there is all there is, and Adam would turn it into whole steps.
     """
-    followers: dict[str, list[str]] = {}
-    for layer in graph.layers:
-        for source in layer.inputs:
-            followers.setdefault(source, []).append(layer.kind.kind)
     return [
-        f"{layer.name}/bias"
+        f"{layer.name}/{parameter.name}"
         for layer in graph.layers
-        if any(parameter.name == "bias" for parameter in layer.parameters)
-        and followers.get(layer.name) == ["batch_norm"]
+        for parameter in layer.parameters
+        if parameter.role in ("bias", "beta") and _norms_behind(graph, layer.name) is not None
     ]
 
 
 def depends_on(graph: Graph, excluded: Iterable[str]) -> list[str]:
-    """Statistics that an excluded bias shifts: the moving mean of the norm behind it."""
-    layers = {name.rpartition("/")[0] for name in excluded}
-    return [
-        f"{layer.name}/moving_mean"
-        for layer in graph.layers
-        if layer.kind.kind == "batch_norm" and set(layer.inputs) & layers
-    ]
+    """Statistics that an excluded bias shifts: the moving means of the norms behind it."""
+    norms: set[str] = set()
+    for name in excluded:
+        norms |= _norms_behind(graph, name.rpartition("/")[0]) or set()
+    return sorted(f"{norm}/moving_mean" for norm in norms)
 
 
 def climb(reference: Trace, other: Trace, graph: Graph, allowed: Tolerances) -> list[Rung]:

@@ -114,6 +114,19 @@ def test_a_bias_before_a_norm_is_left_out_and_listed():
     assert "hidden/bias" in found["P3"].note and "norm/moving_mean" in found["P4"].note
 
 
+def test_a_bias_far_before_a_norm_is_left_out_too():
+    def names(*between):
+        layers = [{"name": "a", "kind": "dense", "units": 3}, *between]
+        layers += [{"name": "n", "kind": "batch_norm"}, {"name": "z", "kind": "dense", "units": 2}]
+        return without_gradient(Graph.from_layers((4,), layers))
+
+    tanh = {"name": "t", "kind": "activation", "function": "tanh"}
+    assert names({"name": "b", "kind": "dense", "units": 3}) == ["a/bias", "b/bias"]
+    assert names(tanh) == []
+    residual = {"name": "s", "kind": "add", "inputs": ["a", "t"]}
+    assert names(tanh, residual) == [], "one way leads through a tanh"
+
+
 def test_the_tolerance_follows_the_references_own_response():
     nudged = trace(losses=np.where(np.arange(STEPS) < 6, 1, 1 + 5e-13))
     allowed = tolerances(trace(), nudged, "float64")

@@ -11,7 +11,7 @@ FOLDER = "/usr/share/datasets/fashion-mnist"
 def test_an_epoch_of_the_real_data(cli):
     ended = cli(
         "framework=pytorch", "model=cnn", "dataset=fashion_mnist",
-        f"dataset.params.folder={FOLDER}", "trainer.epochs=1", "tracking=none",
+        f"dataset.params.folder={FOLDER}", "trainer.epochs=1", "tracking=none", "device.threads=1",
         timeout=290,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr

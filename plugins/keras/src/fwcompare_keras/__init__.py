@@ -88,6 +88,29 @@ def _refuses_eager(spec: RunSpec) -> str | None:
     return None
 
 
+def _refuses_on_torch(spec: RunSpec) -> str | None:
+    return _needs_compiler(spec) or _lone_filter(spec)
+
+
+def _lone_filter(spec: RunSpec) -> str | None:
+    """PyTorch 2.13 cannot differentiate such a convolution of a kernel in Keras's layout."""
+    if spec.precision != "float64" or spec.device.name != "cpu":
+        return None
+    for layer in spec.model.graph.layers:
+        options = layer.kind.options()
+        if (
+            layer.kind.kind == "conv2d"
+            and options["filters"] == 1
+            and layer.input_shapes[0][-1] > 1
+            and options["kernel_size"] != [1, 1]
+        ):
+            return (
+                f"keras_torch cannot train layer '{layer.name}' in float64 on a CPU: PyTorch fails "
+                "on a convolution to one channel from several. Choose two filters or float32."
+            )
+    return None
+
+
 def _needs_compiler(spec: RunSpec) -> str | None:
     compiler = os.environ.get("CXX", "g++")
     if spec.execution == "compiled" and shutil.which(compiler) is None:
@@ -116,6 +139,6 @@ TORCH = KerasFront(
     ("keras", "torch"),
     "#C2703D",
     _torch_environment,
-    _needs_compiler,
+    _refuses_on_torch,
     {"eager": "native"},
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers
@@ -38,7 +39,8 @@ class Style:
         return self.aligned and keras.config.backend() == "torch"
 
 
-Constructor = Callable[[Layer, Style], keras.layers.Layer]
+#: What is called on the input tensors: a layer, or for an activation its function.
+Constructor = Callable[[Layer, Style], Callable[..., Any]]
 
 
 def _dense(layer: Layer, style: Style) -> keras.layers.Layer:
@@ -96,6 +98,14 @@ def _dropout(layer: Layer, style: Style) -> keras.layers.Layer:
     return layers.Dropout(layer.kind.rate, seed=seed)
 
 
+def _activation(layer: Layer, style: Style) -> Callable[..., Any]:
+    function = activation(layer.kind, style.exact)
+    if layer.kind.function == "mish":  # Keras's own does not take symbolic tensors
+        return layers.Activation(function)
+    # The function itself, not a layer around it: eager backends pay for every layer's call.
+    return function
+
+
 CONSTRUCTORS: dict[str, Constructor] = {
     "dense": _dense,
     "conv2d": _conv2d,
@@ -105,7 +115,7 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "global_max_pool2d": lambda layer, style: layers.GlobalMaxPooling2D(),
     "flatten": lambda layer, style: layers.Flatten(),
     "reshape": lambda layer, style: layers.Reshape(layer.kind.shape),
-    "activation": lambda layer, style: layers.Activation(activation(layer.kind, style.exact)),
+    "activation": _activation,
     "dropout": _dropout,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
@@ -114,10 +124,11 @@ CONSTRUCTORS: dict[str, Constructor] = {
 }
 
 
-def construct(layer: Layer, style: Style) -> keras.layers.Layer:
-    """The Keras layer of a node. Raises ``UnsupportedError`` for a kind that is not in the table.
+def construct(layer: Layer, style: Style) -> Callable[..., Any]:
+    """What builds a node when it is called on its inputs.
 
-    Keras chooses its name: one from a model file might not be a valid scope in TensorFlow.
+    Raises ``UnsupportedError`` for a kind that is not in the table. Keras chooses the layer's name:
+    one from a model file might not be a valid scope in TensorFlow.
     """
     kind = layer.kind.kind
     if kind not in CONSTRUCTORS:
