@@ -11,14 +11,16 @@ import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from fwcompare.data.batches import Arrays, Feed
+from fwcompare.data.batches import Arrays, DataFolder, Feed
 from fwcompare.errors import RequestError, unknown
-from fwcompare.graph import Graph, Weights
+from fwcompare.graph import Graph, Weights, load
 from fwcompare.probe import Probe
+from fwcompare.record import INITIAL_WEIGHTS
 from fwcompare.spec import RunSpec
 
 #: Entry-point group of trainers: engine name to a ``Front``.
@@ -48,6 +50,31 @@ class Job:
     @property
     def constant_learning_rate(self) -> bool:
         return self.spec.scheduler.name == "constant"
+
+
+def open_job(spec: RunSpec, folder: Path) -> tuple[Job, DataFolder]:
+    """The job of a prepared run folder, and the dataset it belongs to.
+
+    Raises:
+        RequestError: the initial weights cannot be read or are of another model.
+    """
+    dtype = np.dtype(spec.precision)
+    data = DataFolder.open(Path(spec.dataset.folder))
+    graph = spec.model.graph
+    initial = {
+        name: array.astype(dtype, copy=False)
+        for name, array in load(folder / INITIAL_WEIGHTS, graph).items()
+    }
+    training = spec.training
+    feed = Feed(
+        data.size("train"),
+        training.batch_size,
+        training.epochs,
+        spec.seed,
+        training.drop_last,
+        training.max_steps,
+    )
+    return Job(spec, graph, initial, data.split("train", dtype), feed), data
 
 
 class Trainer(Protocol):

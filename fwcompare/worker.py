@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from fwcompare.probe import Memory, Observed, Phase, Probe, clock
 from fwcompare.record import (
     EVENTS_FILE,
     FINAL_WEIGHTS,
-    INITIAL_WEIGHTS,
     SPEC_FILE,
     EventFile,
     RunRecord,
@@ -89,17 +88,14 @@ class _Run:
         )
 
 
-def run(folder: Path, inspect: Callable[[Any, _Run], None] | None = None) -> RunRecord:
-    """Run the spec in ``folder`` and write its record there, whatever happens.
-
-    ``inspect`` is called with the trainer and the run after the phases of an ordinary run.
-    """
+def run(folder: Path) -> RunRecord:
+    """Run the spec in ``folder`` and write its record there, whatever happens."""
     spec = RunSpec.read(folder / SPEC_FILE)
     events = EventFile(folder / EVENTS_FILE)
     state = _Run(spec, folder, events, now_ms())
     events.write("start", run=spec.run, pid=os.getpid())
     try:
-        _phases(state, inspect)
+        _phases(state)
         status, reason = "ok", ""
     except Exception as error:
         traceback.print_exc()
@@ -129,7 +125,7 @@ def _classify(error: Exception) -> tuple[str, str]:
     return "failed", f"{type(error).__name__}: {first}"
 
 
-def _phases(state: _Run, inspect: Callable[[Any, _Run], None] | None) -> None:
+def _phases(state: _Run) -> None:
     """Import, build, train with evaluation, test, inference, export."""
     spec, folder = state.spec, state.folder
     memory = Memory()
@@ -138,29 +134,14 @@ def _phases(state: _Run, inspect: Callable[[Any, _Run], None] | None) -> None:
     import numpy as np
 
     from fwcompare import metrics, summary
-    from fwcompare.data.batches import DataFolder, Feed
     from fwcompare.graph import weights as canonical
-    from fwcompare.plugin import Job, load_trainer
+    from fwcompare.plugin import load_trainer, open_job
 
-    dtype = np.dtype(spec.precision)
-    data = DataFolder.open(Path(spec.dataset.folder))
-    graph = spec.model.graph
-    initial = {
-        name: array.astype(dtype, copy=False)
-        for name, array in canonical.load(folder / INITIAL_WEIGHTS, graph).items()
-    }
-    training = spec.training
-    feed = Feed(
-        data.size("train"),
-        training.batch_size,
-        training.epochs,
-        spec.seed,
-        training.drop_last,
-        training.max_steps,
-    )
+    job, data = open_job(spec, folder)
+    dtype, graph, feed = np.dtype(spec.precision), job.graph, job.feed
     state.digests = {
         "data": spec.dataset.digest,
-        "initial_weights": canonical.digest(initial),
+        "initial_weights": canonical.digest(job.initial_weights),
         "batches": feed.digests(),
     }
 
@@ -194,8 +175,7 @@ def _phases(state: _Run, inspect: Callable[[Any, _Run], None] | None) -> None:
         trainer_class = load_trainer(spec.framework.trainer)
     state.versions = spec.versions | _versions(sys.modules)
     with probe.phase("build"):
-        train = data.split("train", dtype)
-        trainer = trainer_class(Job(spec, graph, initial, train, feed))
+        trainer = trainer_class(job)
         trainer.synchronize()
     probe.synchronize_with(trainer.synchronize)
     state.facts = trainer.facts()
@@ -210,8 +190,6 @@ def _phases(state: _Run, inspect: Callable[[Any, _Run], None] | None) -> None:
             final = trainer.weights()
             canonical.save(final, folder / FINAL_WEIGHTS)
             state.digests["final_weights"] = canonical.digest(final)
-        if inspect:
-            inspect(trainer, state)
         state.facts = trainer.facts()
     finally:
         state.cores_used = probe.cores_used

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from fwcompare import metrics
-from fwcompare.data.batches import DataFolder, Feed
+from fwcompare.data.batches import Feed
 from fwcompare.graph import INPUT, Weights
 from fwcompare.graph import weights as canonical
-from fwcompare.plugin import Job, Trainer, load_trainer
+from fwcompare.plugin import Job, Trainer, load_trainer, open_job
 from fwcompare.probe import Probe
-from fwcompare.record import EVENTS_FILE, INITIAL_WEIGHTS, EventFile, write_json
+from fwcompare.record import EVENTS_FILE, EventFile, write_json
 from fwcompare.spec import RunSpec
 
 ARRAYS_FILE = "trace.safetensors"
@@ -77,24 +77,8 @@ def trace(folder: Path, mutation: str | None = None) -> Trace:
     switched on first, to show that the ladder finds it.
     """
     spec = RunSpec.read(folder / "spec.json")
-    dtype = np.dtype(spec.precision)
-    data = DataFolder.open(Path(spec.dataset.folder))
-    graph = spec.model.graph
-    initial = {
-        name: array.astype(dtype, copy=False)
-        for name, array in canonical.load(folder / INITIAL_WEIGHTS, graph).items()
-    }
-    training = spec.training
-    feed = Feed(
-        data.size("train"),
-        training.batch_size,
-        training.epochs,
-        spec.seed,
-        training.drop_last,
-        training.max_steps,
-    )
-    train = data.split("train", dtype)
-    job = Job(spec, graph, initial, train, feed)
+    job, data = open_job(spec, folder)
+    train, feed = job.train, job.feed
     trainer, fed = _build(job, mutation)
     arrays: dict[str, np.ndarray] = {}
 
@@ -108,10 +92,10 @@ def trace(folder: Path, mutation: str | None = None) -> Trace:
     arrays["loss"] = np.array([loss], dtype=np.float64)
     _add(arrays, "gradient", gradients)
 
-    held_out = data.split("val" if data.size("val") else "test", dtype)
+    held_out = data.split("val" if data.size("val") else "test", np.dtype(spec.precision))
 
     def evaluate() -> float:
-        size = training.batch_size
+        size = spec.training.batch_size
         chunks = [held_out.inputs[i : i + size] for i in range(0, len(held_out), size)]
         outputs = np.concatenate([trainer.predict(np.ascontiguousarray(c)) for c in chunks])
         return metrics.loss(spec.task.loss, outputs, held_out.targets)

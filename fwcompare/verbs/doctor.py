@@ -58,6 +58,7 @@ def _machine() -> Iterator[Finding]:
     yield "Python", f"{platform.python_version()} on {platform.platform()}", ""
     physical, usable = len(physical_cores()), len(os.sched_getaffinity(0))
     yield "cores", f"{physical} physical, {usable} usable by this process", ""
+    yield "threads", f"device.threads is {physical} unless told otherwise", ""
     load = os.getloadavg()[0]
     busy = "wait until other work has ended: timings would be noisy" if load > usable / 2 else ""
     yield "load", f"{load:.2f} over the last minute", busy

@@ -40,6 +40,15 @@ def stub(tmp_path, monkeypatch):
     return make
 
 
+def workers_of(folder):
+    """Processes that still run for this folder; warm workers of other tests are none."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.status() != psutil.STATUS_ZOMBIE and str(folder) in process.cmdline()
+    ]
+
+
 def test_a_good_run(stub):
     spec, folder = stub()
     record = launch.run(spec, folder)
@@ -104,7 +113,7 @@ def test_a_run_without_end_is_ended(stub):
     spec, folder = stub("step:hang", timeout_s=3.0)
     record = launch.run(spec, folder)
     assert record.status == "timeout" and "timeout_s=3" in record.reason
-    assert not [p for p in psutil.Process().children(recursive=True) if p.status() != "zombie"]
+    assert not workers_of(folder)
 
 
 def test_ctrl_c_ends_the_worker_and_leaves_a_record(stub):
@@ -117,7 +126,7 @@ def test_ctrl_c_ends_the_worker_and_leaves_a_record(stub):
     with pytest.raises(KeyboardInterrupt):
         launch.run(spec, folder, interrupt)
     assert RunRecord.read(folder).status == "killed"
-    assert not psutil.Process().children(recursive=True)
+    assert not workers_of(folder)
 
 
 def test_the_worker_has_the_cores_it_was_given(stub):

@@ -8,12 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from fwcompare.data.batches import Arrays, Feed
-from fwcompare.graph import Weights
+from fwcompare.data.batches import Feed
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
 from fwcompare_keras import backends, optimizers
 from fwcompare_keras.float64 import set_precision
+from fwcompare_keras.inspection import Inspection
 from fwcompare_keras.layers import Style
 from fwcompare_keras.network import Network
 from fwcompare_keras.probing import ProbeCallback, StepLossCallback
@@ -32,7 +32,7 @@ COMPILE: dict[str, dict[str, Any]] = {
 }
 
 
-class KerasTrainer:
+class KerasTrainer(Inspection):
     """The ``Trainer`` of the three Keras engines; see ``fwcompare.plugin.Trainer``."""
 
     def __init__(self, job: Job) -> None:
@@ -73,28 +73,6 @@ class KerasTrainer:
         outputs: np.ndarray = self.model.predict_on_batch(self.backend.host_batch(inputs))
         return outputs
 
-    def synchronize(self) -> None:
-        self.backend.synchronize(self.model)
-
-    def weights(self) -> Weights:
-        return self.network.weights()
-
-    def activations(self, inputs: np.ndarray, training: bool) -> dict[str, np.ndarray]:
-        return self.network.activations(inputs, training)
-
-    def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
-        variables = list(self.network.trainable.values())
-        with self.network.undisturbed():
-            loss, found = self.backend.loss_and_gradients(
-                self.model, self.loss, variables, Arrays(inputs, targets)
-            )
-        return loss, dict(zip(self.network.trainable, found, strict=True))
-
-    def slots(self) -> dict[str, Weights]:
-        return optimizers.slots(
-            self.optimizer, self.spec.optimizer, self.network, self.spec.aligned
-        )
-
     def facts(self) -> dict[str, Any]:
         return {
             "device": self.device,
@@ -103,9 +81,6 @@ class KerasTrainer:
             "jit_compile": bool(self.model.jit_compile),
             "optimizer": type(self.optimizer).__name__,
         }
-
-    def peak_device_bytes(self) -> int | None:
-        return self.backend.peak_device_bytes()
 
 
 def _from_epoch_starts(feed: Feed) -> Iterator[Feed]:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fwcompare.data.batches import Arrays, Feed
-from fwcompare.graph import Weights
+from fwcompare.data.batches import Feed
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
 from fwcompare_keras import optimizers
+from fwcompare_keras.backends import Backend
 from fwcompare_keras.backends import tensorflow_backend as backend
 from fwcompare_keras.float64 import set_precision
+from fwcompare_keras.inspection import Inspection
 from fwcompare_keras.layers import Style
 from fwcompare_keras.network import Network
 
@@ -39,13 +40,14 @@ def _mse(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
 LOSSES = {"cross_entropy": _cross_entropy, "mse": _mse}
 
 
-class TensorFlowTrainer:
+class TensorFlowTrainer(Inspection):
     """The ``Trainer`` of the engine ``tensorflow``; see ``fwcompare.plugin.Trainer``."""
 
     def __init__(self, job: Job) -> None:
         """Raises ``UnsupportedError`` where the device or a part of the model is not there."""
         spec = job.spec
         self.spec = spec
+        self.backend: Backend = backend
         self.device = backend.prepare(spec)
         set_precision(spec.precision)
         self.network = Network(job.graph, Style(spec.aligned, spec.precision, spec.seed))
@@ -90,28 +92,6 @@ class TensorFlowTrainer:
         outputs: np.ndarray = self.infer(tf.convert_to_tensor(inputs)).numpy()
         return outputs
 
-    def synchronize(self) -> None:
-        backend.synchronize(self.model)
-
-    def weights(self) -> Weights:
-        return self.network.weights()
-
-    def activations(self, inputs: np.ndarray, training: bool) -> dict[str, np.ndarray]:
-        return self.network.activations(inputs, training)
-
-    def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
-        variables = list(self.network.trainable.values())
-        with self.network.undisturbed():
-            loss, found = backend.loss_and_gradients(
-                self.model, self.loss, variables, Arrays(inputs, targets)
-            )
-        return loss, dict(zip(self.network.trainable, found, strict=True))
-
-    def slots(self) -> dict[str, Weights]:
-        return optimizers.slots(
-            self.optimizer, self.spec.optimizer, self.network, self.spec.aligned
-        )
-
     def facts(self) -> dict[str, Any]:
         names = {"native": "tf.function", "eager": "eager", "compiled": "tf.function with XLA"}
         return {
@@ -120,9 +100,6 @@ class TensorFlowTrainer:
             "jit_compile": self.spec.execution == "compiled",
             "optimizer": type(self.optimizer).__name__,
         }
-
-    def peak_device_bytes(self) -> int | None:
-        return backend.peak_device_bytes()
 
 
 def fetch(losses: list[tf.Tensor]) -> np.ndarray:

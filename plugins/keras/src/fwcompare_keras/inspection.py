@@ -1,0 +1,50 @@
+"""What any trainer of a Keras network answers when it is looked at, whatever loop it trains in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fwcompare.data.batches import Arrays
+from fwcompare.graph import Weights
+from fwcompare.spec import RunSpec
+from fwcompare_keras import optimizers
+from fwcompare_keras.backends import Backend
+from fwcompare_keras.network import Network
+
+
+class Inspection:
+    """The part of ``fwcompare.plugin.Trainer`` that does not train."""
+
+    spec: RunSpec
+    backend: Backend
+    network: Network
+    model: Any
+    loss: Any
+    optimizer: Any
+
+    def synchronize(self) -> None:
+        self.backend.synchronize(self.model)
+
+    def weights(self) -> Weights:
+        return self.network.weights()
+
+    def activations(self, inputs: np.ndarray, training: bool) -> dict[str, np.ndarray]:
+        return self.network.activations(inputs, training)
+
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
+        variables = list(self.network.trainable.values())
+        with self.network.undisturbed():
+            loss, found = self.backend.loss_and_gradients(
+                self.model, self.loss, variables, Arrays(inputs, targets)
+            )
+        return loss, dict(zip(self.network.trainable, found, strict=True))
+
+    def slots(self) -> dict[str, Weights]:
+        return optimizers.slots(
+            self.optimizer, self.spec.optimizer, self.network, self.spec.aligned
+        )
+
+    def peak_device_bytes(self) -> int | None:
+        return self.backend.peak_device_bytes()
