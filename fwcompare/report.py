@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,9 @@ from fwcompare.plugin import front, installed
 #: Formats of a report, with what each is for.
 FORMATS = ("table", "markdown", "json")
 
+
+#: Columns of a pipe: nobody folds it.
+PIPE_WIDTH = 240
 
 _STANDING_STYLES = {"proven": "green", "not comparable": "bold red", "unproven": "dim"}
 
@@ -142,6 +147,13 @@ def _table(comparison: Comparison, chosen: Sequence[Column]) -> Table:
             cells[-1] = Text(_status(row), style="yellow" if "ok" in row.statuses else "red")
         made.add_row(*cells)
     return made
+
+
+def stdout() -> Console:
+    """Standard output; a pipe gets tables as wide as they are, unless COLUMNS says otherwise."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return Console()
+    return Console(width=PIPE_WIDTH)
 
 
 def colour(engine: str) -> str:

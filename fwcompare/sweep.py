@@ -212,7 +212,7 @@ def finish(made: Sweep, watch: Watch) -> int:
     (made.folder / COMPARISON_FILE).write_text(report.as_json(comparisons), encoding="utf-8")
     watch.finish(runs, comparisons, counts)
     made.write()
-    console = Console()
+    console = report.stdout()
     report.show(comparisons, console)
     console.print(f"\nRuns and records: {made.folder}", style="dim", soft_wrap=True)
     console.print(f"Again, without training: fwcompare report {made.name}", style="dim")

@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +20,7 @@ from fwcompare.compose import compose
 from fwcompare.config import published_engines
 from fwcompare.launch import physical_cores
 from fwcompare.plugin import distribution, front, installed, missing, versions
+from fwcompare.report import stdout
 
 SUMMARY = "this machine and installation: versions, cores, devices, what is missing"
 
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    console = Console()
+    console = stdout()
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     steps = []
     for what, state, step in [*_machine(), *_folders(), *_engines()]:

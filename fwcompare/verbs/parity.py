@@ -29,7 +29,7 @@ from fwcompare.parity.ladder import RUNGS
 from fwcompare.parity.mutations import find
 from fwcompare.parity.prove import Proof, choose_engines, prove
 from fwcompare.plugin import installed, missing_engines
-from fwcompare.report import colour
+from fwcompare.report import colour, stdout
 
 SUMMARY = "the proof that engines run the same mathematics"
 
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.format == "markdown":
         sys.stdout.write(markdown(proof))
     else:
-        show(proof, Console())
+        show(proof, stdout())
     return 0 if proof.holds else 1
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from fwcompare.config import published_engines
 from fwcompare.errors import RequestError, unknown
 from fwcompare.plugin import distribution, front, installed, missing, versions
+from fwcompare.report import stdout
 
 SUMMARY = "the engines that are installed, and those that could be"
 
@@ -82,5 +83,5 @@ def show() -> int:
     for name, provider in published_engines().items():
         if name not in present and provider not in providers:
             table.add_row(name, provider, Text(f"pip install {provider}", style="yellow"), "")
-    Console().print(table)
+    stdout().print(table)
     return 0

@@ -12,8 +12,6 @@ import json
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from fwcompare import report
 from fwcompare.compare import SWEEP_FILE, compare, load_runs
 from fwcompare.compose import compose
@@ -46,10 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.format == "json":
         sys.stdout.write(report.as_json(comparisons))
     else:
-        report.show(comparisons, Console())
+        console = report.stdout()
+        report.show(comparisons, console)
         missing = len(listing["cells"]) - len(runs)
         if missing:
-            Console().print(f"{missing} of {len(listing['cells'])} runs have not ended yet.")
+            console.print(f"{missing} of {len(listing['cells'])} runs have not ended yet.")
     return 0
 
 

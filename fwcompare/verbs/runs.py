@@ -11,14 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from fwcompare.compare import Run, load_run
 from fwcompare.compose import compose
 from fwcompare.record import STATUSES, RunRecord
-from fwcompare.report import colour, number, score
+from fwcompare.report import colour, number, score, stdout
 
 SUMMARY = "runs, newest first, with filters"
 
@@ -50,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             break
         _add(table, folder.name, found)
         shown += 1
-    console = Console()
+    console = stdout()
     if not shown:
         console.print(f"No such runs in {outputs}.", soft_wrap=True)
         console.print("Make one: fwcompare framework=pytorch", style="dim")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
 from rich.table import Table
 
 from fwcompare.compose import compose
 from fwcompare.graph import INPUT, Graph, Layer
+from fwcompare.report import stdout
 
 SUMMARY = "a model's layers with shapes, parameters and FLOPs"
 
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     model = arguments.model if "=" in arguments.model else f"model={arguments.model}"
     made = compose([model, *arguments.overrides], arguments.config_dir)
     graph = made.graph()
-    Console().print(layer_table(graph, str(made.section("model")["name"])))
+    stdout().print(layer_table(graph, str(made.section("model")["name"])))
     return 0
 
 
