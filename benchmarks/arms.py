@@ -34,7 +34,7 @@ WARM_UP = 2
 
 #: Copies of the training split that make up the data, by model. An epoch of digits has but 19
 #: steps; what is compared here is the step, not what happens once an epoch or once a fit.
-COPIES = {"mlp": 16, "cnn": 5}
+COPIES = {"mlp": 16, "cnn": 5, "cnn_bn": 4}
 
 
 class Ours:
@@ -63,7 +63,7 @@ class Ours:
 def training_data(spec: RunSpec) -> tuple[Arrays, int]:
     """Copies of the training split, one after another, and the number of classes."""
     data = DataFolder.open(Path(spec.dataset.folder))
-    train = data.split("train", np.dtype(spec.precision))
+    train = data.split("train", spec.dtype)
     copies = COPIES[spec.model.name]
     inputs, targets = (np.concatenate([a] * copies) for a in (train.inputs, train.targets))
     return Arrays(inputs, targets), data.outputs

@@ -35,7 +35,7 @@ ENGINES = (
     "keras_torch",
     "jax",
 )
-MODELS = ("mlp", "cnn")
+MODELS = ("mlp", "cnn", "cnn_bn")
 OUTPUT = Path("outputs/benchmarks/overhead.json")
 
 #: Highest ratio of a trainer in native semantics to the loop written by hand.
@@ -127,7 +127,7 @@ def main() -> None:
         }
         for model, cell in found[engine]["models"].items():
             print(
-                f"{engine:17}{model:4} overhead {Ratio(**cell['overhead'])}  "
+                f"{engine:17}{model:7} overhead {Ratio(**cell['overhead'])}  "
                 f"cure {Ratio(**cell['perf/cure_ratio'])}  noise {Ratio(**cell['noise'])}"
             )
     given.output.parent.mkdir(parents=True, exist_ok=True)

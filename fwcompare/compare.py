@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import json
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from fwcompare import arms as by
+from fwcompare.arms import Run
 from fwcompare.errors import RequestError, unknown
-from fwcompare.record import SPEC_FILE, RunRecord
+from fwcompare.noise import Noise
+from fwcompare.reached import Reached, reached
 from fwcompare.spec import RunSpec
+from fwcompare.stats.break_even import break_even_steps
+from fwcompare.stats.criteria import Criteria
+from fwcompare.stats.inference import FEWEST, Inference, of_pairs
+from fwcompare.stats.outliers import outliers
+from fwcompare.stats.profile import Profile, performance_profile
+from fwcompare.verdict import (
+    BASELINE,
+    NO_RESULT,
+    NOT_COMPARABLE,
+    THROUGHPUT,
+    Finding,
+    Question,
+    control,
+    judge,
+    noise_floor,
+    score,
+    speed,
+)
 
-#: File in a sweep folder that lists its cells.
-SWEEP_FILE = "sweep.json"
-
-#: Metrics that are rates: the larger, the better.
-THROUGHPUT = "perf/samples_per_s"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as it is compared: what was asked and what was observed."""
-
-    engine: str
-    seed: int
-    record: RunRecord
-    #: None where the run was refused before there was a spec.
-    spec: RunSpec | None = None
-    #: What distinguishes its arm, besides the engine.
-    variant: tuple[tuple[str, str], ...] = ()
+_NO_RESULT = Finding(NO_RESULT, "–")
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and range over the runs of one arm."""
+    """Median and range over the runs of one arm; infinite for what never came."""
 
     median: float
     low: float
@@ -57,7 +60,7 @@ class Standing:
 
     #: ``proven``, ``not comparable`` or ``unproven``.
     state: str
-    #: Why it is not proven; empty for a proven one.
+    #: Why it is not proven, or what the proof does not say.
     reason: str = ""
 
 
@@ -71,16 +74,36 @@ class Row:
 
     label: str
     engine: str
+    #: Whether it repeats the baseline.
+    control: bool
     standing: Standing
     #: Ids of the runs.
     runs: tuple[str, ...]
     statuses: dict[str, int]
-    #: Spread of every final metric over the good runs.
+    #: Spread of every final metric over the good runs, without what is no finite number.
     metrics: dict[str, Spread]
-    #: Throughput over the baseline's, paired by seed; None without a common seed.
-    ratio: Spread | None
+    #: Throughput against the baseline's.
+    speed: Finding
+    #: The task's metric against the baseline's.
+    score: Finding
+    #: When the target was reached; None without a target.
+    reached: Reached | None = None
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    #: What the statistics have to say of its runs, such as outliers and values left out.
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """Steps after which an execution that starts slower but steps faster has caught up.
+
+    The spread is over seeds; infinite where it never does.
+    """
+
+    label: str
+    plain: str
+    steps: Spread
 
 
 @dataclass(frozen=True)
@@ -93,49 +116,31 @@ class Comparison:
     metric: str
     baseline: str | None
     rows: tuple[Row, ...]
-    notes: tuple[str, ...] = field(default=())
+    criteria: Criteria = field(default_factory=Criteria)
+    break_even: tuple[BreakEven, ...] = ()
+    #: How noisy the measurement was, where that was judged.
+    noise: Noise | None = None
+    #: What a reader must know before trusting the rows; ``noted`` adds to them.
+    notes: tuple[str, ...] = ()
+
+    def noted(self, *notes: str) -> Comparison:
+        """The same comparison with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain data: an infinite number is the word "inf", and what is no number is null."""
+        return dict(jsonable(asdict(self)))
 
 
-def load_runs(folder: Path) -> list[Run]:
-    """The runs of a sweep folder, finished or not, in their order.
-
-    Raises:
-        RequestError: the folder is no sweep.
-    """
-    try:
-        listing = json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8"))
-        cells = listing["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RequestError(
-            f"{folder} is no sweep folder: {SWEEP_FILE} cannot be read ({error}).",
-            "`fwcompare runs` lists what there is.",
-        ) from error
-    found = []
-    for cell in cells:
-        record = RunRecord.read(folder / cell["run"])
-        if record is not None:
-            found.append(load_run(folder / cell["run"], record, cell))
-    return found
-
-
-def load_run(folder: Path, record: RunRecord, cell: dict[str, Any] | None = None) -> Run:
-    """One run from its folder; ``cell`` helps out where a run has no spec."""
-    try:
-        spec = RunSpec.read(folder / SPEC_FILE)
-    except RequestError:
-        cell = cell or {}
-        return Run(str(cell.get("engine", "?")), int(cell.get("seed", 0)), record)
-    variant = (
-        ("execution", spec.execution),
-        ("precision", spec.precision),
-        ("device", spec.device.name),
-        ("threads", str(spec.device.threads)),
-        ("python", spec.framework.python or ""),
-    )
-    return Run(spec.framework.name, spec.seed, record, spec, variant)
+def jsonable(value: Any) -> Any:
+    """Plain data as JSON has them, which knows neither infinity nor NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value
 
 
 def compare(
@@ -143,104 +148,220 @@ def compare(
     name: str = "",
     baseline: str | None = None,
     standings: Standings | None = None,
+    criteria: Criteria | None = None,
 ) -> tuple[Comparison, ...]:
     """One comparison for each group (the same mathematics), in order of appearance.
 
-    ``baseline`` names an engine; None takes the first that has a good run. An arm without a
-    standing counts as unproven.
+    ``baseline`` names an engine or the label of an arm; None takes the first engine that has a good
+    run. An arm without a standing counts as unproven.
 
     Raises:
         RequestError: there are no runs, or the baseline is not among them.
     """
     if not runs:
         raise RequestError("There are no runs to compare.")
-    engines = {run.engine for run in runs}
-    if baseline is not None and baseline not in engines:
-        raise unknown("baseline", baseline, engines)
-    groups: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        if run.spec is not None:
-            groups[run.spec.group].append(run)
-    refused = [run for run in runs if run.spec is None]
-    if not groups:
-        groups[""] = []
+    keys = by.varying(runs)
+    known = {run.engine for run in runs} | set(by.by_arm(runs, keys))
+    if baseline is not None and baseline not in known:
+        raise unknown("baseline", baseline, known)
     return tuple(
-        _compare_group(name, [*own, *refused], baseline, standings or {}) for own in groups.values()
+        _compare_group(
+            name, by.by_arm(own, keys), baseline, standings or {}, criteria or Criteria()
+        )
+        for own in by.by_group(runs).values()
     )
 
 
 def _compare_group(
-    name: str, runs: Sequence[Run], baseline: str | None, standings: Standings
+    name: str,
+    arms: Mapping[str, Sequence[Run]],
+    wanted: str | None,
+    standings: Standings,
+    criteria: Criteria,
 ) -> Comparison:
-    varying = _varying(runs)
-    arms: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        arms[_label(run, varying)].append(run)
-    base = _baseline(arms, baseline)
-    reference = _throughput_by_seed(arms[base]) if base else {}
-    rows = tuple(_row(label, own, reference, standings) for label, own in arms.items())
+    runs = [run for own in arms.values() for run in own]
     spec = next((run.spec for run in runs if run.spec is not None), None)
     metric = f"test/{spec.task.metric}" if spec else "test/accuracy"
-    return Comparison(name, _title(spec), metric, base, _in_order(rows), tuple(_notes(runs)))
-
-
-def _varying(runs: Iterable[Run]) -> set[str]:
-    seen: dict[str, set[str]] = defaultdict(set)
-    for run in runs:
-        for key, value in run.variant:
-            seen[key].add(value)
-    return {key for key, values in seen.items() if len(values) > 1}
-
-
-def _label(run: Run, varying: set[str]) -> str:
-    extra = [value or "own python" for key, value in run.variant if key in varying]
-    return " ".join([run.engine, *extra])
-
-
-def _baseline(arms: dict[str, list[Run]], wanted: str | None) -> str | None:
-    for label, runs in arms.items():
-        fits = wanted is None or runs[0].engine == wanted
-        if fits and any(run.record.ok for run in runs):
-            return label
-    return None
-
-
-def _throughput_by_seed(runs: Iterable[Run]) -> dict[int, float]:
-    return {
-        run.seed: run.record.metrics[THROUGHPUT]
-        for run in runs
-        if run.record.ok and THROUGHPUT in run.record.metrics
+    base = by.baseline(arms, wanted)
+    held = {
+        label: _standing(own, arms[base] if base else (), standings) for label, own in arms.items()
     }
+    questions = speed(criteria), score(metric, criteria)
+    speeds, scores = (_findings(q, arms, base, held, criteria) for q in questions)
+    arrivals = reached(arms, base, spec.task.metric if spec else "accuracy", criteria)
+    rows = [
+        Row(
+            label=label,
+            engine=own[0].engine,
+            control=own[0].control,
+            standing=held[label],
+            runs=tuple(run.record.run for run in own),
+            statuses=dict(Counter(run.record.status for run in own)),
+            metrics=_spreads(own),
+            speed=speeds[label],
+            score=scores[label],
+            reached=arrivals.get(label),
+            reasons=tuple(dict.fromkeys(run.record.reason for run in own if run.record.reason)),
+            warnings=tuple(dict.fromkeys(w for r in own if r.record.ok for w in r.record.warnings)),
+            remarks=tuple(_remarks(own, questions, (speeds[label], scores[label]))),
+        )
+        for label, own in arms.items()
+    ]
+    return Comparison(
+        name, _title(spec), metric, base, _in_order(rows), criteria,
+        tuple(_break_evens(arms)), notes=tuple(_notes(arms, base)),
+    )  # fmt: skip
 
 
-def _row(label: str, runs: Sequence[Run], reference: dict[int, float], standings: Standings) -> Row:
-    good = [run.record for run in runs if run.record.ok]
-    values: dict[str, list[float]] = defaultdict(list)
-    for record in good:
-        for key, value in record.metrics.items():
-            values[key].append(value)
-    own = _throughput_by_seed(runs)
-    ratios = [own[seed] / reference[seed] for seed in sorted(own.keys() & reference.keys())]
-    spreads = {key: spread for key, v in sorted(values.items()) if (spread := Spread.of(v))}
-    return Row(
-        label=label,
-        engine=runs[0].engine,
-        standing=_standing(runs[0].spec, standings),
-        runs=tuple(run.record.run for run in runs),
-        statuses=dict(Counter(run.record.status for run in runs)),
-        metrics=spreads,
-        ratio=Spread.of(ratios),
-        reasons=tuple(dict.fromkeys(r.record.reason for r in runs if r.record.reason)),
-        warnings=tuple(dict.fromkeys(w for record in good for w in record.warnings)),
-    )
-
-
-def _standing(spec: RunSpec | None, standings: Standings) -> Standing:
+def _standing(runs: Sequence[Run], base: Sequence[Run], standings: Standings) -> Standing:
+    """The proof's word, unless the runs themselves show that they did something else."""
+    if reason := by.difference(runs, base):
+        return Standing(NOT_COMPARABLE, reason)
+    spec = runs[0].spec
     if spec is None:
         return Standing("unproven")
     if spec.framework.python is not None:
         return Standing("unproven", "an interpreter of its own")
-    return standings.get((spec.group, spec.framework.name, spec.execution), Standing("unproven"))
+    unproven = Standing("unproven")
+    found = standings.get((spec.group, spec.framework.name, spec.execution), unproven)
+    if spec.mixed and found.state == "proven":
+        # Which operations a framework rounds to the half type is its own policy.
+        remark = f"as mathematics; each framework rounds {spec.precision} in its own way"
+        return Standing("proven", remark)
+    return found
+
+
+def _findings(
+    question: Question,
+    arms: Mapping[str, Sequence[Run]],
+    base: str | None,
+    held: Mapping[str, Standing],
+    criteria: Criteria,
+) -> dict[str, Finding]:
+    """What is found for each arm against the baseline; the control sets the noise floor."""
+    if base is None:
+        return dict.fromkeys(arms, _NO_RESULT)
+    reference = by.by_seed(arms[base], question)
+    found: dict[str, Finding] = {base: Finding(BASELINE, "baseline")}
+    asked: dict[str, Inference | None] = {}
+    floor = 0.0
+    for label, runs in arms.items():
+        inference = paired(by.by_seed(runs, question), reference)
+        if label == base:
+            continue
+        if held[label].state == NOT_COMPARABLE:
+            found[label] = Finding(NOT_COMPARABLE, NOT_COMPARABLE)
+        elif runs[0].control:
+            found[label] = control(question, inference, criteria)
+            if inference is not None and question.metric == THROUGHPUT:
+                floor = noise_floor(inference, criteria)
+        else:
+            asked[label] = inference
+    return found | judge(question, asked, criteria, floor)
+
+
+def paired(own: Mapping[int, float], base: Mapping[int, float]) -> Inference | None:
+    """The difference of two arms on the scale of a question, by seed; None without a common one."""
+    common = sorted(own.keys() & base.keys())
+    return of_pairs([own[seed] - base[seed] for seed in common]) if common else None
+
+
+def _spreads(runs: Sequence[Run]) -> dict[str, Spread]:
+    values: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        if run.record.ok:
+            for key, value in run.record.metrics.items():
+                if math.isfinite(value):
+                    values[key].append(value)
+    return {key: spread for key, own in sorted(values.items()) if (spread := Spread.of(own))}
+
+
+def _remarks(
+    runs: Sequence[Run], questions: Sequence[Question], findings: Sequence[Finding]
+) -> Iterable[str]:
+    """What the statistics say of the runs of one arm."""
+    started = [run for run in runs if run.started]
+    good = [run for run in started if run.record.ok]
+    if good and len(good) < len(started):
+        yield (
+            f"{len(started) - len(good)} of {len(started)} runs failed: what is said of it holds "
+            "for those that ended well"
+        )
+    for question, finding in zip(questions, findings, strict=True):
+        if text := by.left_out(runs, question):
+            yield text
+        if finding.remark:
+            yield f"{question.metric}: {finding.remark}"
+        usable = [
+            (run, value)
+            for run in good
+            if (value := question.scaled(run.record.metrics.get(question.metric, math.nan)))
+            is not None
+        ]
+        for position in outliers([value for _, value in usable]):
+            run = usable[position][0]
+            yield (
+                f"outlier, kept: {question.metric} {run.record.metrics[question.metric]:.4g} "
+                f"in seed {run.seed}"
+            )
+
+
+def _break_evens(arms: Mapping[str, Sequence[Run]]) -> Iterable[BreakEven]:
+    """For every two executions of one engine: from when on the one that compiles more pays."""
+    for label, own in arms.items():
+        for other, theirs in arms.items():
+            if not _executions_of_one(own[0], theirs[0]):
+                continue
+            steps = _steps_by_seed(own, theirs)
+            if steps is not None:
+                yield BreakEven(label, other, steps)
+
+
+def _executions_of_one(run: Run, plain: Run) -> bool:
+    """Whether ``run`` differs from ``plain`` in the execution alone, and compiles more by name."""
+    own, other = dict(run.variant), dict(plain.variant)
+    order = ("eager", "native", "compiled")
+    executions = own.pop("execution", None), other.pop("execution", None)
+    if run.engine != plain.engine or own != other or run.control or plain.control:
+        return False
+    if executions[0] not in order or executions[1] not in order:
+        return False
+    return order.index(executions[0]) > order.index(executions[1])
+
+
+def _steps_by_seed(own: Sequence[Run], plain: Sequence[Run]) -> Spread | None:
+    def costs(runs: Sequence[Run]) -> dict[int, tuple[float, float]]:
+        return {
+            run.seed: (m["time/compile_s"], m["perf/step_ms_median"] / 1e3)
+            for run in runs
+            if run.record.ok
+            and {"time/compile_s", "perf/step_ms_median"} <= (m := run.record.metrics).keys()
+        }
+
+    first, second = costs(own), costs(plain)
+    return Spread.of(
+        [break_even_steps(*first[s], *second[s]) for s in sorted(first.keys() & second.keys())]
+    )
+
+
+def profile(comparisons: Sequence[Comparison]) -> Profile | None:
+    """How close each arm comes to the fastest over all groups; None for a single group.
+
+    An arm that has no throughput in a group, or is not comparable there, counts as failed there. A
+    control is no arm of its own.
+    """
+    if len(comparisons) < 2:
+        return None
+    costs: dict[str, dict[str, float]] = defaultdict(dict)
+    for number, comparison in enumerate(comparisons):
+        for row in comparison.rows:
+            if row.control:
+                continue
+            own = costs[row.label]
+            throughput = row.metrics.get(THROUGHPUT)
+            if throughput and row.standing.state != NOT_COMPARABLE:
+                own[str(number)] = 1 / throughput.median
+    return performance_profile(costs)
 
 
 def _in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
@@ -265,22 +386,23 @@ def _title(spec: RunSpec | None) -> str:
     )
 
 
-def _notes(runs: Sequence[Run]) -> Iterable[str]:
+def _notes(arms: Mapping[str, Sequence[Run]], base: str | None) -> Iterable[str]:
     """What a reader must know before trusting the rows."""
-    for kind, what in (("data", "data"), ("initial_weights", "initial weights")):
-        by_seed: dict[tuple[int, str], set[str]] = defaultdict(set)
-        for run in runs:
-            if digest := run.record.digests.get(kind):
-                precision = run.spec.precision if run.spec else ""
-                by_seed[run.seed, precision].add(digest)
-        if any(len(digests) > 1 for digests in by_seed.values()):
-            yield f"Runs of one seed had different {what}: not the same experiment."
-    orders: dict[int, set[str]] = defaultdict(set)
-    for run in runs:
-        if digests := run.record.digests.get("batches"):
-            orders[run.seed].add(json.dumps(digests))
-    if any(len(found) > 1 for found in orders.values()):
-        yield "Runs of one seed had different batches: not the same experiment."
-    seeds = {run.seed for run in runs if run.record.ok}
-    if len(seeds) < 3:
-        yield f"Only {len(seeds)} seed(s): a spread needs at least 3."
+    if base is None:
+        yield "No arm has a good run: nothing can be concluded."
+        return
+    others = [label for label in arms if label != base]
+    if not others:
+        yield "Only one arm: there is nothing to compare it with."
+        return
+    seeds = {run.seed for own in arms.values() for run in own if run.record.ok}
+    if len(seeds) < FEWEST:
+        yield f"Only {len(seeds)} seed(s): an interval needs at least {FEWEST}."
+    cpus = {
+        str(cpu)
+        for own in arms.values()
+        for run in own
+        if run.record.ok and (cpu := run.record.environment.get("cpu"))
+    }
+    if len(cpus) > 1:
+        yield f"Runs were made on different processors ({', '.join(sorted(cpus))}): speeds mix."

@@ -22,7 +22,7 @@ from fwcompare.launch import physical_cores
 from fwcompare.plugin import distribution, front, installed, missing, versions
 from fwcompare.record import FINAL_WEIGHTS
 from fwcompare.spec import (
-    PRECISIONS,
+    PROOF_PRECISIONS,
     Dataset,
     Device,
     Framework,
@@ -35,6 +35,7 @@ from fwcompare.spec import (
     Training,
     optimizer_class,
 )
+from fwcompare.stats.criteria import Criteria
 from fwcompare.typed import build, convert
 
 
@@ -57,10 +58,29 @@ class Parity:
     in_sweep: bool
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise unknown("parity.precision", self.precision, PRECISIONS)
+        if self.precision not in PROOF_PRECISIONS:
+            raise unknown("parity.precision", self.precision, PROOF_PRECISIONS)
         if self.steps < 1:
             raise RequestError(f"parity.steps must be at least 1, got {self.steps}.")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """How a sweep is judged: against which engine, and by which thresholds."""
+
+    baseline: str | None
+    control: bool
+    confidence: float
+    equivalence_margin: float
+    speed_margin: float
+    target: float | None
+
+    @cached_property
+    def criteria(self) -> Criteria:
+        return Criteria(self.confidence, self.equivalence_margin, self.speed_margin, self.target)
+
+    def __post_init__(self) -> None:
+        _ = self.criteria  # says now what is out of range
 
 
 @dataclass(frozen=True)
@@ -146,6 +166,10 @@ class Configuration:
     @cached_property
     def parity(self) -> Parity:
         return build(Parity, self.section("parity"), "parity")
+
+    @cached_property
+    def compare(self) -> Compare:
+        return build(Compare, self.section("compare"), "compare")
 
     @cached_property
     def engine(self) -> str:

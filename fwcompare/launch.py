@@ -18,8 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fwcompare.errors import RequestError, RunError
 from fwcompare.graph import draw, load, save
 from fwcompare.plugin import Front, front
@@ -56,11 +54,23 @@ WORKER_ROOMS = (
     "summary.py",
     "metrics.py",
     "probe.py",
+    "machine.py",
+    "work.py",
     "data/__init__.py",
     "data/batches.py",
     "plugin.py",
     "parity/__init__.py",
     "parity/trace.py",
+    "audit/__init__.py",
+    "audit/settings.py",
+    "audit/initialisers.py",
+    "conformance/__init__.py",
+    "conformance/bench.py",
+    "conformance/checks.py",
+    "conformance/dropout.py",
+    "conformance/export.py",
+    "conformance/pace.py",
+    "conformance/probing.py",
     "worker.py",
 )
 
@@ -177,7 +187,7 @@ def prepare(spec: RunSpec, folder: Path) -> None:
         weights = load(Path(init.source), graph)
     else:
         weights = draw(graph, init.name, init.distribution, init.gain, spec.seed)
-    dtype = np.dtype(spec.precision)
+    dtype = spec.dtype
     save({name: array.astype(dtype) for name, array in weights.items()}, folder / INITIAL_WEIGHTS)
 
 
@@ -427,6 +437,18 @@ class WarmPool:
         worker, lock = self._worker(spec)
         with lock:
             return worker.request(do="trace", folder=str(folder), mutation=mutation)
+
+    def check(self, spec: RunSpec, folder: Path, name: str) -> dict[str, str]:
+        """Try one check of the conformance suite on a prepared folder."""
+        worker, lock = self._worker(spec)
+        with lock:
+            return worker.request(do="check", folder=str(folder), check=name)
+
+    def audit(self, spec: RunSpec, folder: Path) -> dict[str, str]:
+        """Audit a prepared folder; the reply's ``status`` says how it went."""
+        worker, lock = self._worker(spec)
+        with lock:
+            return worker.request(do="audit", folder=str(folder))
 
     def _worker(self, spec: RunSpec) -> tuple[WarmWorker, threading.Lock]:
         key = tuple(sorted(WarmWorker.variables(spec).items()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,7 +58,7 @@ def open_job(spec: RunSpec, folder: Path) -> tuple[Job, DataFolder]:
     Raises:
         RequestError: the initial weights cannot be read or are of another model.
     """
-    dtype = np.dtype(spec.precision)
+    dtype = spec.dtype
     data = DataFolder.open(Path(spec.dataset.folder))
     graph = spec.model.graph
     initial = {
@@ -89,6 +89,10 @@ class Trainer(Protocol):
     def fit(self, feed: Feed, probe: Probe) -> None:
         """Train over ``feed`` in the framework's own loop, telling ``probe`` of every step."""
 
+    def batches(self, feed: Feed) -> Iterator[Any]:
+        """Every batch of ``feed`` in native form, as ``fit`` hands it to a step: the input pipeline
+        alone. Nothing is done with them but for the time that it takes to have them."""
+
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """Outputs (n, outputs) of the model in evaluation mode for one batch."""
 
@@ -115,8 +119,22 @@ class Trainer(Protocol):
         """The optimizer's state by slot (``momentum``, ``first_moment``, ``second_moment``,
         ``accumulator``), each by canonical name and in canonical layout."""
 
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The values that the built objects hold, by ``optimizer`` or layer name and by quantity.
+
+        They are said in the words of the contract, such as ``momentum`` for the share of the old
+        average that is kept; ``class`` names the native object. See ``fwcompare.audit``.
+        """
+
+    def draw(self) -> Weights:
+        """Weights that a new model of the same layers has from the framework's initialisers."""
+
     def facts(self) -> dict[str, Any]:
-        """What the engine resolved by itself: device, execution, compilations; JSON-able."""
+        """What the engine resolved by itself: device, execution, precision; JSON-able.
+
+        Where it compiles, ``compilations`` counts the programs so far and ``graph_breaks`` the
+        returns to Python. The count is asked for within ``fit`` too, between blocks.
+        """
 
     def peak_device_bytes(self) -> int | None:
         """Peak memory of an accelerator; None on a CPU."""

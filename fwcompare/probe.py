@@ -77,6 +77,8 @@ class Observed:
     first_step_s: float | None = None
     train_seconds: float = 0.0
     train_cpu_seconds: float = 0.0
+    #: Programs compiled within training behind its first step; None where nothing is compiled.
+    recompilations: int | None = None
 
 
 class ProbeMisuse(RuntimeError):
@@ -108,6 +110,8 @@ class Probe:
         self._evaluate = evaluate or dict
         self._memory = Memory()
         self._synchronize: Callable[[], None] = lambda: None
+        self._compilations: Callable[[], int | None] = lambda: None
+        self._compiled: int | None = None
         self._epoch: int | None = None
         self._steps = 0
         self._block_ends_at = 1
@@ -120,6 +124,13 @@ class Probe:
     def synchronize_with(self, synchronize: Callable[[], None]) -> None:
         """Take the trainer's way of waiting for its device."""
         self._synchronize = synchronize
+
+    def count_with(self, compilations: Callable[[], int | None]) -> None:
+        """Take the trainer's count of compiled programs; None where it compiles nothing.
+
+        It is asked where no block is being timed. Evaluation between epochs does not count.
+        """
+        self._compilations = compilations
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -149,6 +160,7 @@ class Probe:
         first_ever = self.observed.first_step_s is None
         self._block_ends_at = 1 if first_ever else self._block_length()
         self._memory.reset()
+        self._compiled = self._compilations()
         self._synchronize()
         self._cpu_began = cpu_clock()
         self._block_began = clock()
@@ -168,6 +180,7 @@ class Probe:
         self._epoch_seconds += seconds
         if self.observed.first_step_s is None:
             self.observed.first_step_s = seconds
+            self._compiled = self._compilations()
             length = 1
         else:
             self._epoch_blocks.append((steps, seconds))
@@ -200,6 +213,7 @@ class Probe:
             self._close_block()
         self.observed.train_cpu_seconds += cpu_clock() - self._cpu_began
         self.observed.train_seconds += self._epoch_seconds
+        self._count_recompilations()
         self._add_phase("train", self._epoch_seconds)
         sizes = np.asarray(self._batch_sizes(epoch))
         if self._steps != len(sizes):
@@ -222,6 +236,12 @@ class Probe:
             )
         metrics |= self._evaluate()
         self._finish_epoch(epoch, metrics)
+
+    def _count_recompilations(self) -> None:
+        compiled = self._compilations()
+        if compiled is not None and self._compiled is not None:
+            before = self.observed.recompilations or 0
+            self.observed.recompilations = before + compiled - self._compiled
 
     def _finish_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         self.observed.history.append({"epoch": epoch, **metrics})

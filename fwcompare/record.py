@@ -43,12 +43,16 @@ class EventFile:
 
     def __init__(self, path: Path) -> None:
         self._file: TextIO = path.open("a", encoding="utf-8")
+        #: Seconds that writing has taken so far.
+        self.seconds = 0.0
 
     def write(self, event: str, **values: Any) -> None:
         """Append one event with the time of day."""
+        began = time.perf_counter()
         line = json.dumps({"event": event, "time_ms": now_ms(), **values})
         self._file.write(line + "\n")
         self._file.flush()
+        self.seconds += time.perf_counter() - began
 
     def close(self) -> None:
         self._file.close()

@@ -5,25 +5,34 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
 
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fwcompare.compare import THROUGHPUT, Comparison, Row, Spread
+from fwcompare.compare import Comparison, Row, Spread, jsonable, profile
+from fwcompare.plan import Plan
 from fwcompare.plugin import front, installed
+from fwcompare.regression import Change
+from fwcompare.stats.planner import ASSURANCE, MOST, POWER
+from fwcompare.trust import PEAK_SHARE
+from fwcompare.verdict import BASELINE, NO_RESULT, NOT_COMPARABLE, THROUGHPUT, Finding
 
 #: Formats of a report, with what each is for.
 FORMATS = ("table", "markdown", "json")
 
+#: Rank of the column that compares scores: without it a line below the table does.
+_SCORE_RANK = 2
 
 #: Columns of a pipe: nobody folds it.
 PIPE_WIDTH = 240
 
 _STANDING_STYLES = {"proven": "green", "not comparable": "bold red", "unproven": "dim"}
+_FINDING_STYLES = {"faster": "green", "slower": "yellow", "not comparable": "bold red"}
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,23 @@ class Column:
     cell: Callable[[Row], str]
     #: Narrow terminals leave out columns of a higher rank first.
     rank: int = 0
+    style: Callable[[Row], str] = lambda row: ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table beside the main one: what is known of arms in one respect."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
 
 
 def number(value: float) -> str:
-    """Three significant figures, thousands grouped."""
+    """Three significant figures, thousands grouped; a word for what never comes."""
+    if value in (float("inf"), float("-inf")):
+        return "never"
     if value == 0:
         return "0"
     magnitude = abs(value)
@@ -61,6 +83,11 @@ def _median(key: str) -> Callable[[Row], str]:
     return cell
 
 
+def _peak_share(row: Row) -> str:
+    share = row.metrics.get(PEAK_SHARE)
+    return f"{share.median:.1%}" if share else "–"
+
+
 def _score(metric: str, ranges: bool) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         spread = row.metrics.get(metric)
@@ -74,21 +101,9 @@ def _score(metric: str, ranges: bool) -> Callable[[Row], str]:
     return cell
 
 
-def _ratio(baseline: str | None, ranges: bool) -> Callable[[Row], str]:
-    def cell(row: Row) -> str:
-        if row.label == baseline:
-            return "baseline"
-        return ratio(row.ratio, ranges) if row.ratio else "–"
-
-    return cell
-
-
-def ratio(spread: Spread, ranges: bool = True) -> str:
-    """A ratio, with its range over seeds where there are several."""
-    middle = f"{spread.median:.2f}x"
-    if spread.count == 1 or not ranges:
-        return middle
-    return f"{middle} [{spread.low:.2f}, {spread.high:.2f}]"
+def _finding(finding: Finding, folded: bool) -> str:
+    """The words of a finding; its interval beside them, or below."""
+    return f"{finding.words}\n{finding.interval}".rstrip() if folded else str(finding)
 
 
 def _status(row: Row) -> str:
@@ -98,54 +113,92 @@ def _status(row: Row) -> str:
     )
 
 
-def columns(comparison: Comparison, ranges: bool = True) -> list[Column]:
-    """The columns of a comparison's table, with or without the ranges over seeds."""
-    return [
-        Column("engine", lambda row: row.label),
-        Column(comparison.metric.replace("/", " "), _score(comparison.metric, ranges)),
-        Column("samples/s", _median(THROUGHPUT), 0),
-        Column("vs baseline", _ratio(comparison.baseline, ranges), 0),
-        Column("first step s", _median("time/first_step_s"), 2),
-        Column("total s", _median("time/total_s"), 1),
-        Column("predict/s", _median("perf/predict_samples_per_s"), 3),
-        Column("batch-1 ms", _median("perf/predict_ms_batch1_p50"), 3),
-        Column("peak MiB", _median("memory/peak_rss_mib"), 2),
-        Column("proof", lambda row: row.standing.state),
-        Column("status", _status),
-    ]
+def _status_style(row: Row) -> str:
+    if set(row.statuses) == {"ok"}:
+        return ""
+    return "yellow" if "ok" in row.statuses else "red"
 
 
-def table(comparison: Comparison, width: int) -> Table:
-    """The table for a terminal of ``width`` columns.
+def columns(comparison: Comparison, ranges: bool = True, folded: bool = False) -> list[Column]:
+    """The columns of a comparison's table.
 
-    The least needed columns are left out first, then the ranges.
+    Args:
+        ranges: with the range over seeds beside the median of the task's metric.
+        folded: labels, headings and intervals on two lines, and no status where every run is ok.
     """
-    for ranges in (True, False):
-        for rank in (3, 2, 1, 0):
-            chosen = [column for column in columns(comparison, ranges) if column.rank <= rank]
-            made = _table(comparison, chosen)
-            if Console(width=10_000).measure(made).maximum <= width:
-                return made
-    return made
+    metric = comparison.metric
+    fold = "\n" if folded else " "
+    shown = [
+        Column(
+            "engine",
+            lambda row: row.label.replace(" ", fold, 1),
+            style=lambda row: colour(row.engine),
+        ),
+        Column(metric.replace("/", fold), _score(metric, ranges)),
+        Column("samples/s", _median(THROUGHPUT), rank=1),
+        Column(
+            f"speed vs{fold}baseline",
+            lambda row: _finding(row.speed, folded),
+            style=lambda row: _FINDING_STYLES.get(row.speed.kind, ""),
+        ),
+        Column(
+            f"{metric.split('/')[-1]} vs{fold}baseline",
+            lambda row: _finding(row.score, folded),
+            rank=_SCORE_RANK,
+        ),
+        Column(f"first{fold}step s", _median("time/first_step_s"), rank=4),
+        Column("total s", _median("time/total_s"), rank=3),
+        Column("predict/s", _median("perf/predict_samples_per_s"), rank=5),
+        Column(f"batch-1{fold}ms", _median("perf/predict_ms_batch1_p50"), rank=5),
+        Column(f"of peak{fold}FLOP/s", _peak_share, rank=5),
+        Column(f"peak{fold}MiB", _median("memory/peak_rss_mib"), rank=4),
+        Column(
+            "proof",
+            lambda row: row.standing.state.replace(" ", fold),
+            style=lambda row: _STANDING_STYLES.get(row.standing.state, ""),
+        ),
+        Column("status", lambda row: _status(row).replace(", ", f",{fold}"), style=_status_style),
+    ]
+    if folded and all(set(row.statuses) == {"ok"} for row in comparison.rows):
+        shown.pop()
+    return shown
+
+
+def _fitting(comparison: Comparison, width: int) -> list[Column]:
+    """The columns for a terminal of ``width`` characters.
+
+    The least needed columns are left out first; then cells are folded, and ranges left out.
+    """
+    for ranges, folded, ranks in (
+        (True, False, (5, 4, 3, 2)),
+        (False, False, (2,)),
+        (True, True, (3, 2)),
+        (False, True, (2, 1, 0)),
+    ):
+        for rank in ranks:
+            shown = columns(comparison, ranges, folded)
+            chosen = [column for column in shown if column.rank <= rank]
+            if Console(width=10_000).measure(_table(comparison, chosen)).maximum <= width:
+                return chosen
+    return chosen
 
 
 def _table(comparison: Comparison, chosen: Sequence[Column]) -> Table:
-    made = Table(
-        title=comparison.title,
-        title_style="bold",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for position, column in enumerate(chosen):
-        made.add_column(column.heading, justify="left" if position == 0 else "right", no_wrap=True)
+    made = _empty(comparison.title, [column.heading for column in chosen])
     for row in comparison.rows:
-        cells: list[RenderableType] = [column.cell(row) for column in chosen]
-        cells[0] = Text(row.label, style=colour(row.engine))
-        cells[-2] = Text(row.standing.state, style=_STANDING_STYLES.get(row.standing.state, ""))
-        if set(row.statuses) != {"ok"}:
-            cells[-1] = Text(_status(row), style="yellow" if "ok" in row.statuses else "red")
+        cells: list[RenderableType] = [
+            Text(column.cell(row), style=column.style(row)) for column in chosen
+        ]
         made.add_row(*cells)
+    return made
+
+
+def _empty(title: str, headings: Sequence[str]) -> Table:
+    made = Table(
+        title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for position, heading in enumerate(headings):
+        made.add_column(heading, justify="left" if position == 0 else "right", no_wrap=True)
     return made
 
 
@@ -161,33 +214,82 @@ def colour(engine: str) -> str:
     return front(engine).colour if engine in installed() else ""
 
 
-def show(comparisons: Sequence[Comparison], console: Console) -> None:
+def show(
+    comparisons: Sequence[Comparison],
+    console: Console,
+    plans: Sequence[Plan] = (),
+    changes: Sequence[Change] = (),
+) -> None:
     """Print comparisons to a terminal, with what must be known to read them."""
     for comparison in comparisons:
         console.print()
-        console.print(table(comparison, console.width))
-        for line in footnotes(comparison):
+        chosen = _fitting(comparison, console.width)
+        console.print(_table(comparison, chosen))
+        scored = any(column.rank == _SCORE_RANK for column in chosen)
+        for line in footnotes(comparison, scored):
             console.print(Text(line, style="dim"))
+        for grid in _beside(comparison):
+            _show_grid(grid, console)
+    for grid in _over_all(comparisons, plans, changes):
+        _show_grid(grid, console)
 
 
-def footnotes(comparison: Comparison) -> list[str]:
-    """Reasons, warnings and notes, a line each."""
+def _show_grid(grid: Grid, console: Console) -> None:
+    made = _empty(grid.title, grid.headings)
+    if Console(width=10_000).measure(_filled(made, grid)).maximum > console.width:
+        made = _filled(
+            _empty(grid.title, [h.replace(" ", "\n") for h in grid.headings]), grid, True
+        )
+    console.print()
+    console.print(made)
+    for line in grid.notes:
+        console.print(Text(line, style="dim"))
+
+
+def _filled(made: Table, grid: Grid, folded: bool = False) -> Table:
+    for row in grid.rows:
+        made.add_row(*(Text(cell.replace(" [", "\n[") if folded else cell) for cell in row))
+    return made
+
+
+def footnotes(comparison: Comparison, scored: bool = True) -> list[str]:
+    """Reasons, warnings and notes, a line each; what was found of the scores unless ``scored``
+    says that the table tells it."""
     rows = comparison.rows
-    said = [(row.label, reason) for row in rows for reason in row.reasons]
+    metric = comparison.metric.replace("/", " ")
+    said = [
+        (row.label, f"{metric} {row.score}")
+        for row in rows
+        if not scored and row.score.kind not in (BASELINE, NO_RESULT, NOT_COMPARABLE)
+    ]
+    said += [(row.label, reason) for row in rows for reason in row.reasons]
     said += [
         (row.label, f"{row.standing.state}: {row.standing.reason}")
         for row in rows
         if row.standing.reason
     ]
+    said += [(row.label, remark) for row in rows for remark in row.remarks]
     said += [(row.label, warning) for row in rows for warning in row.warnings]
     lines = _together(said, len(rows))
+    lines += [_break_even(entry.label, entry.plain, entry.steps) for entry in comparison.break_even]
     lines += comparison.notes
-    if any(row.metrics for row in comparison.rows):
+    if any(row.metrics for row in rows):
+        criteria = comparison.criteria
         lines.append(
-            "Medians over seeds, ranges in brackets; ratios of throughput paired by seed. "
-            "Samples/s counts steady training steps; compilation is in the first step."
+            f"Medians over seeds, ranges in brackets. Ratios are paired by seed, with "
+            f"{100 * criteria.confidence:g} % intervals; verdicts hold for all rows of a column at "
+            "once (Holm). Samples/s counts steady training steps; compilation is in the first step."
         )
     return lines
+
+
+def _break_even(label: str, plain: str, steps: Spread) -> str:
+    if steps.median == float("inf"):
+        said = "never repays its compilation"
+    else:
+        said = f"has repaid its compilation after {number(steps.median)} steps"
+    ranged = f" [{number(steps.low)}, {number(steps.high)}]" if steps.count > 1 else ""
+    return f"{label} against {plain}: {said}{ranged}"
 
 
 def _together(said: Sequence[tuple[str, str]], rows: int) -> list[str]:
@@ -201,20 +303,132 @@ def _together(said: Sequence[tuple[str, str]], rows: int) -> list[str]:
     ]
 
 
-def markdown(comparisons: Sequence[Comparison]) -> str:
+def _beside(comparison: Comparison) -> Iterator[Grid]:
+    """What goes with one comparison."""
+    rows = [(row.label, row.reached) for row in comparison.rows if row.reached is not None]
+    if rows:
+        metric = comparison.metric.split("/")[-1]
+        yield Grid(
+            f"Training until val {metric} is {comparison.criteria.target:g}",
+            ("engine", "reached", "epochs", "train s", "time vs baseline"),
+            tuple(
+                (
+                    label,
+                    f"{own.reached} of {own.runs}",
+                    number(own.epochs_median),
+                    number(own.train_seconds_median),
+                    str(own.finding),
+                )
+                for label, own in rows
+            ),
+            ("Medians over seeds; a run that failed or never got there counts as never.",),
+        )
+
+
+def _over_all(
+    comparisons: Sequence[Comparison], plans: Sequence[Plan], changes: Sequence[Change]
+) -> Iterator[Grid]:
+    """What goes with all comparisons together."""
+    profiled = profile(comparisons)
+    if profiled is not None and profiled.workloads:
+        yield Grid(
+            f"Performance profile over {profiled.workloads} workloads",
+            ("engine", *(f"≤ {factor:g}x" for factor in profiled.factors)),
+            tuple(
+                (label, *(f"{100 * share:.0f} %" for share in shares))
+                for label, shares in sorted(profiled.shares.items())
+            ),
+            (
+                "Share of workloads on which an arm's step takes at most so many times that of the "
+                "fastest. No overall winner is named: who leads depends on the workload.",
+            ),
+        )
+    for title, own in groupby(plans, key=lambda plan: plan.title):
+        yield _plan_grid(title, list(own))
+    for title, changed in groupby(changes, key=lambda change: change.title):
+        yield _change_grid(title, list(changed))
+
+
+def _plan_grid(title: str, plans: Sequence[Plan]) -> Grid:
+    size = f"{100 * plans[0].precision:g}\N{NO-BREAK SPACE}%"
+    return Grid(
+        f"Seeds to plan: {title}",
+        ("engine", "pairs", "spread", "planned with", f"ratio ±{size}", f"find {size}"),
+        tuple(
+            (
+                plan.label,
+                str(plan.pairs),
+                f"{100 * plan.spread:.2g} %",
+                f"{100 * plan.upper_spread:.2g} %",
+                *(
+                    f"{seeds:,}" if seeds is not None else f"> {MOST:,}"
+                    for seeds in (plan.for_interval, plan.for_detection)
+                ),
+            )
+            for plan in plans
+        ),
+        (
+            f"Seeds for an interval of ±{size}, and to find a true difference of {size} in "
+            f"{100 * POWER:g} % of sweeps with as many arms. The spread is that of one pair's "
+            f"ratio; planned with is its upper {100 * ASSURANCE:g} % limit, as few pairs tell it "
+            "badly.",
+        ),
+    )
+
+
+def _change_grid(title: str, changes: Sequence[Change]) -> Grid:
+    metric = changes[0].metric.replace("/", " ")
+    said = [(c.label, remark) for c in changes for remark in c.remarks]
+    said += [(c.label, ", ".join(c.versions)) for c in changes if c.versions]
+    said += [(c.label, f"REGRESSION: {c.regression}") for c in changes if c.regression]
+    return Grid(
+        f"Against the earlier sweep: {title}",
+        ("engine", "samples/s before", "now", "speed", metric),
+        tuple(
+            (
+                change.label,
+                *(
+                    number(spread.median) if spread else "–"
+                    for spread in (change.speed_before, change.speed_now)
+                ),
+                str(change.speed),
+                str(change.score),
+            )
+            for change in changes
+        ),
+        tuple(_together(said, len(changes))),
+    )
+
+
+def markdown(
+    comparisons: Sequence[Comparison], plans: Sequence[Plan] = (), changes: Sequence[Change] = ()
+) -> str:
     """The same tables in Markdown."""
     parts = []
     for comparison in comparisons:
         chosen = columns(comparison)
-        lines = [f"### {_escape(comparison.title)}", ""]
-        lines.append("| " + " | ".join(column.heading for column in chosen) + " |")
-        lines.append("|" + "|".join(["---"] + ["---:"] * (len(chosen) - 1)) + "|")
-        for row in comparison.rows:
-            cells = [_escape(column.cell(row)) for column in chosen]
-            lines.append("| " + " | ".join(cells) + " |")
-        lines += ["", *(f"- {_escape(line)}" for line in footnotes(comparison))]
-        parts.append("\n".join(lines))
+        parts.append(
+            _markdown(
+                Grid(
+                    comparison.title,
+                    tuple(column.heading for column in chosen),
+                    tuple(tuple(column.cell(row) for column in chosen) for row in comparison.rows),
+                    tuple(footnotes(comparison)),
+                )
+            )
+        )
+        parts += map(_markdown, _beside(comparison))
+    parts += map(_markdown, _over_all(comparisons, plans, changes))
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown(grid: Grid) -> str:
+    lines = [f"### {_escape(grid.title)}", ""]
+    lines.append("| " + " | ".join(map(_escape, grid.headings)) + " |")
+    lines.append("|" + "|".join(["---"] + ["---:"] * (len(grid.headings) - 1)) + "|")
+    lines += ["| " + " | ".join(map(_escape, row)) + " |" for row in grid.rows]
+    lines += ["", *(f"- {_escape(line)}" for line in grid.notes)]
+    return "\n".join(lines).rstrip()
 
 
 def _escape(text: str) -> str:
@@ -223,6 +437,15 @@ def _escape(text: str) -> str:
     return text.replace("\n", " ")
 
 
-def as_json(comparisons: Sequence[Comparison]) -> str:
-    """Everything, for programs."""
-    return json.dumps([comparison.to_json() for comparison in comparisons], indent=1) + "\n"
+def as_json(
+    comparisons: Sequence[Comparison], plans: Sequence[Plan] = (), changes: Sequence[Change] = ()
+) -> str:
+    """Everything, for programs. An infinite number is the word "inf"."""
+    profiled = profile(comparisons)
+    whole = {
+        "comparisons": [comparison.to_json() for comparison in comparisons],
+        "profile": asdict(profiled) if profiled else None,
+        "plans": [asdict(plan) for plan in plans],
+        "changes": [change.to_json() for change in changes],
+    }
+    return json.dumps(jsonable(whole), indent=1, allow_nan=False) + "\n"

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fwcompare import launch
-from fwcompare.config import Configuration, new_run_id
+from fwcompare.config import Configuration, Plan, new_run_id
 from fwcompare.display import Display
 from fwcompare.record import LOG_FILE, RunRecord, log_tail
 from fwcompare.report import score
@@ -20,6 +20,7 @@ _SHOWN = (
     ("train/loss", "train loss, last epoch"),
     ("perf/samples_per_s", "samples/s, steady"),
     ("perf/step_ms_median", "step, ms"),
+    ("perf/input_ms_median", "of which input, ms"),
     ("time/first_step_s", "first step, s"),
     ("time/train_s", "training, s"),
     ("time/total_s", "whole process, s"),
@@ -37,8 +38,12 @@ def run_single(made: Configuration) -> RunRecord:
         RequestError: what was asked is wrong.
         UnsupportedError: the engine cannot do it.
     """
+    return run_plan(made.plan())
+
+
+def run_plan(plan: Plan) -> RunRecord:
+    """Run a plan once under a name of its own: run, track, show."""
     console = Console(stderr=True)
-    plan = made.plan()
     spec = plan.spec
     spec = spec.but(run=new_run_id(spec.framework.name, spec.model.name, spec.seed))
     folder = plan.outputs / "runs" / spec.run

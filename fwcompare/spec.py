@@ -22,7 +22,11 @@ SCHEMA_VERSION = 1
 
 #: What a run may be placed on; ``auto`` is resolved before a spec is made.
 DEVICES = ("cpu", "cuda")
-PRECISIONS = ("float32", "float64")
+#: Names as Keras has them. In a mixed precision weights, statistics, data and the loss are float32,
+#: while products and convolutions compute in the half type.
+PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
+#: Those in which two engines can be compared digit by digit.
+PROOF_PRECISIONS = ("float32", "float64")
 EXECUTIONS = ("native", "eager", "compiled")
 SEMANTICS = ("aligned", "native")
 DECAYS = ("none", "l2", "decoupled")
@@ -337,25 +341,45 @@ class RunSpec:
     def aligned(self) -> bool:
         return self.semantics == "aligned"
 
-    @cached_property
-    def group(self) -> str:
-        """Key of the mathematics: runs of one group may be compared."""
-        return _key(
-            self.model.digest,
-            self.task,
-            self.dataset.name,
-            self.dataset.params,
-            self.optimizer,
-            self.scheduler,
-            [
+    @property
+    def mixed(self) -> bool:
+        """Whether products and convolutions compute in another type than weights are kept in."""
+        return self.precision.startswith("mixed_")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of weights, statistics, data and the loss."""
+        return np.dtype("float32" if self.mixed else self.precision)
+
+    @property
+    def compute_type(self) -> str:
+        """Name of the type of products and convolutions; NumPy does not know bfloat16."""
+        return self.precision.removeprefix("mixed_")
+
+    @property
+    def mathematics(self) -> dict[str, Any]:
+        """The parts of the experiment that make a group, by option."""
+        return {
+            "model": self.model.digest,
+            "task": self.task,
+            "dataset": self.dataset.name,
+            "dataset.params": self.dataset.params,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "trainer": [
                 self.training.epochs,
                 self.training.batch_size,
                 self.training.max_steps,
                 self.training.drop_last,
             ],
-            self.init,
-            self.semantics,
-        )
+            "init": self.init,
+            "semantics": self.semantics,
+        }
+
+    @cached_property
+    def group(self) -> str:
+        """Key of the mathematics: runs of one group may be compared."""
+        return _key(*self.mathematics.values())
 
     @cached_property
     def arm(self) -> str:

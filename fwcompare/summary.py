@@ -9,20 +9,42 @@ import numpy as np
 Block = tuple[int, int, float]
 
 
-def steady(blocks: Sequence[Block], settled_ratio: float = 1.25) -> list[Block]:
-    """The blocks after warm-up.
+#: Blocks whose median must have come down to the settled level for warm-up to be over.
+WINDOW = 5
 
-    Leading blocks are left out while their step time exceeds ``settled_ratio`` times the median of
-    the later half, up to half of all blocks: caches, thread pools and compilation settle there.
+#: Share above the settled level that still counts as settled, where blocks scatter less than that.
+SETTLED = 0.05
+
+
+def warmup_blocks(blocks: Sequence[Block]) -> int:
+    """How many leading blocks belong to warm-up: caches, thread pools and compilation settle there.
+
+    The later half is taken for settled, so at most the first half is warm-up. It ends at the first
+    block which, by itself and by the median of the ``WINDOW`` blocks from it on, is no slower than
+    the settled median by more than ``SETTLED`` or two standard deviations of the settled blocks
+    (1.4826 times their median absolute deviation), whichever is more.
     """
-    if len(blocks) < 4:
-        return list(blocks)
     half = len(blocks) // 2
-    settled = float(np.median([seconds / steps for _, steps, seconds in blocks[half:]]))
-    first = 0
-    while first < half and blocks[first][2] / blocks[first][1] > settled_ratio * settled:
-        first += 1
-    return list(blocks[first:])
+    if half < 2:
+        return 0
+    times = step_seconds(blocks)
+    level = float(np.median(times[half:]))
+    deviation = 1.4826 * float(np.median(np.abs(times[half:] - level)))
+    bound = level + max(SETTLED * level, 2 * deviation)
+    for first in range(half):
+        if times[first] <= bound and np.median(times[first : first + WINDOW]) <= bound:
+            return first
+    return half
+
+
+def steady(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks after warm-up; all of them where there are fewer than four."""
+    return list(blocks[warmup_blocks(blocks) :])
+
+
+def has_settled(blocks: Sequence[Block]) -> bool:
+    """Whether warm-up ended before the half at which it is cut off; too few blocks do not tell."""
+    return len(blocks) < 4 * WINDOW or warmup_blocks(blocks) < len(blocks) // 2
 
 
 def step_seconds(blocks: Sequence[Block]) -> np.ndarray:
@@ -38,7 +60,9 @@ def step_metrics(blocks: Sequence[Block], batch_size: int) -> dict[str, float]:
     median = float(np.median(times))
     return {
         "perf/step_ms_median": median * 1e3,
+        "perf/step_ms_block_p5": float(np.percentile(times, 5)) * 1e3,
         "perf/step_ms_block_p95": float(np.percentile(times, 95)) * 1e3,
+        "perf/warmup_steps": sum(steps for _, steps, _ in blocks[: warmup_blocks(blocks)]),
         "perf/samples_per_s": batch_size / median,
     }
 

@@ -8,14 +8,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from fwcompare import launch, report
-from fwcompare.compare import SWEEP_FILE, Comparison, Run, compare, load_runs
+from fwcompare.arms import AGAIN, SWEEP_FILE, Run, load_runs
+from fwcompare.audit import table
+from fwcompare.audit.collect import AUDITS_FILE, audit_runs
+from fwcompare.compare import Comparison, compare
 from fwcompare.compose import configuration, translate, unsupported_cell
 from fwcompare.config import Configuration, Parity, Tracking, new_run_id
 from fwcompare.display import Display
@@ -23,7 +26,10 @@ from fwcompare.errors import FwcompareError, RequestError, UnsupportedError
 from fwcompare.parity.standing import PROOFS_FILE, prove_runs
 from fwcompare.plugin import front
 from fwcompare.record import SPEC_FILE, RunRecord, now_ms, write_json
+from fwcompare.roofline import Peak, measure
 from fwcompare.spec import RunSpec
+from fwcompare.stats.criteria import Criteria
+from fwcompare.trust import weighed, with_peak_shares
 
 COMPARISON_FILE = "comparison.json"
 
@@ -48,6 +54,8 @@ class Cell:
     run: str
     spec: RunSpec | None = None
     refusal: str = ""
+    #: Whether it repeats a cell of the baseline, as an A/A control.
+    control: bool = False
 
     def listing(self) -> dict[str, Any]:
         return {
@@ -55,12 +63,14 @@ class Cell:
             "engine": self.engine,
             "seed": self.seed,
             "overrides": self.overrides,
+            "control": self.control,
         }
 
     @property
     def label(self) -> str:
         model = f"/{self.spec.model.name}" if self.spec else ""
-        return f"{self.engine}{model} s{self.seed}"
+        again = f" {AGAIN}" if self.control else ""
+        return f"{self.engine}{model} s{self.seed}{again}"
 
 
 @dataclass
@@ -73,10 +83,13 @@ class Sweep:
     outputs: Path
     baseline: str | None
     parity: Parity
+    criteria: Criteria = field(default_factory=Criteria)
     cells: list[Cell] = field(default_factory=list)
     parent: str | None = None
     #: Cells that another cell stands for already, with the execution of that one.
     left_out: list[tuple[Cell, str]] = field(default_factory=list)
+    #: What the machine does at best, for each number of threads.
+    peaks: list[Peak] = field(default_factory=list)
 
     def write(self) -> None:
         """Write the listing from which a report is made, before and after the runs."""
@@ -84,7 +97,9 @@ class Sweep:
             "name": self.name,
             "written_ms": now_ms(),
             "baseline": self.baseline,
+            "compare": asdict(self.criteria),
             "parent": self.parent,
+            "peaks": [peak.to_json() for peak in self.peaks],
             "runs": [cell.run for cell in self.cells],
             "cells": [cell.listing() for cell in self.cells],
         }
@@ -154,6 +169,7 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
             style="dim",
         )
     made.folder.mkdir(parents=True, exist_ok=True)
+    made.peaks = _peaks(made.cells)
     made.write()
     watch = Watch(made, Display(console, len(made.cells)))
     token = _watch.set(watch)
@@ -166,6 +182,14 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
     if status:
         raise SystemExit(status)
     return returned
+
+
+def _peaks(cells: Sequence[Cell]) -> list[Peak]:
+    """The machine's peak for each number of threads in the sweep, measured anew: a machine that is
+    shared or hot does less than it did yesterday."""
+    devices = {cell.spec.device for cell in cells if cell.spec is not None}
+    threads = sorted({device.threads for device in devices if device.name == "cpu"})
+    return [peak for number in threads if (peak := measure(number)) is not None]
 
 
 def _run_cells(made: Sweep, watch: Watch, launcher: Any) -> list[Any]:
@@ -197,7 +221,7 @@ def finish(made: Sweep, watch: Watch) -> int:
         cut_off = RunRecord.read(made.folder / cell.run)
         if cut_off is not None and cell.run not in watch.seen:
             watch.ended(cell, cut_off)
-    runs = load_runs(made.folder)
+    runs = with_peak_shares(load_runs(made.folder), made.peaks)
     if not runs:
         return 0
     counts: dict[str, int] = {}
@@ -208,12 +232,17 @@ def finish(made: Sweep, watch: Watch) -> int:
     proofs = prove_runs(runs, made.parity, made.outputs / "proofs", watch.display.console)
     write_json(made.folder / PROOFS_FILE, [proof.to_json() for proof in proofs])
     standings = {proof.key: proof.standing for proof in proofs}
-    comparisons = compare(runs, made.name, baseline, standings)
+    comparisons = compare(runs, made.name, baseline, standings, made.criteria)
+    comparisons = weighed(comparisons, runs, made.peaks)
     (made.folder / COMPARISON_FILE).write_text(report.as_json(comparisons), encoding="utf-8")
+    audits = audit_runs(runs, watch.display.console) if made.parity.in_sweep else []
+    write_json(made.folder / AUDITS_FILE, [audit.to_json() for audit in audits])
     watch.finish(runs, comparisons, counts)
     made.write()
     console = report.stdout()
     report.show(comparisons, console)
+    for audit in audits:
+        table.show(audit, console, everything=False)
     console.print(f"\nRuns and records: {made.folder}", style="dim", soft_wrap=True)
     console.print(f"Again, without training: fwcompare report {made.name}", style="dim")
     if made.parent:
@@ -243,22 +272,24 @@ def plan(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> Sweep:
         raise RequestError(
             f"sweep.name={name!r} must be made of letters, digits, '_', '-' and '.'."
         )
-    compare_node = base.section("compare")
+    options = base.compare
     first_engine = base.engine
     made = [_cell(config, list(overrides), loader, base) for overrides in cells]
     if made:
         first_engine = made[0].engine
-    baseline = compare_node.get("baseline") or first_engine
+    baseline = options.baseline or first_engine
     engines = {cell.engine for cell in made}
-    if compare_node.get("baseline") and baseline not in engines:
+    if baseline not in engines and made:
         raise RequestError(
             f"compare.baseline={baseline} is not among the engines of this sweep: "
             f"{', '.join(sorted(engines))}."
         )
     folder = base.outputs / "sweeps" / name
     made, left_out = _without_twins(made)
+    if options.control:
+        made += _controls(made, baseline)
     return Sweep(
-        name, folder, base.tracking, base.outputs, baseline, base.parity,
+        name, folder, base.tracking, base.outputs, baseline, base.parity, options.criteria,
         list(in_order(made, name)),
         left_out=left_out,
     )  # fmt: skip
@@ -281,6 +312,18 @@ def _without_twins(cells: Sequence[Cell]) -> tuple[list[Cell], list[tuple[Cell, 
             kept[key] = asked
             chosen.append(cell)
     return chosen, left_out
+
+
+def _controls(cells: Sequence[Cell], baseline: str) -> list[Cell]:
+    """The baseline once more in every seed and problem: what two equal arms look like."""
+    own = [cell for cell in cells if cell.engine == baseline and cell.spec is not None]
+    found = []
+    for cell in own:
+        assert cell.spec and own[0].spec
+        if cell.spec.arm == own[0].spec.arm:
+            run = new_run_id(cell.engine, re.sub(r"[^\w.-]", "-", cell.spec.model.name), cell.seed)
+            found.append(replace(cell, run=run, spec=cell.spec.but(run=run), control=True))
+    return found
 
 
 def in_order(cells: Sequence[Cell], name: str) -> Iterator[Cell]:

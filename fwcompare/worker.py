@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fwcompare.machine import Conditions, between, cpu_name, own_cores, snapshot
 from fwcompare.probe import Memory, Observed, Phase, Probe, clock
 from fwcompare.record import (
     EVENTS_FILE,
@@ -28,6 +29,7 @@ from fwcompare.record import (
     now_ms,
 )
 from fwcompare.spec import RunSpec
+from fwcompare.work import training_step
 
 #: Set by the parent: the clock's reading when it started this process.
 LAUNCHED_AT = "FWCOMPARE_LAUNCHED_AT"
@@ -36,6 +38,10 @@ CORES = "FWCOMPARE_CORES"
 
 #: Share of more cores than it was given at which a run is marked.
 CORES_TOLERANCE = 1.05
+
+#: Most batches that the input pipeline alone is timed over, and in how many blocks.
+INPUT_STEPS = 200
+INPUT_BLOCKS = 10
 
 _OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "can't allocate memory", "bad_alloc")
 
@@ -67,6 +73,8 @@ class _Run:
     warnings: list[str] = field(default_factory=list)
     calls: Call = field(default_factory=Call)
     cores_used: float | None = None
+    #: Those under which it trained; None where it did not come to the end of it.
+    conditions: Conditions | None = None
 
     def record(self, status: str, reason: str = "") -> RunRecord:
         return RunRecord(
@@ -81,7 +89,7 @@ class _Run:
             phases={name: asdict(phase) for name, phase in self.observed.phases.items()},
             digests=self.digests,
             versions=self.versions,
-            environment=_environment(),
+            environment=_environment(self.conditions),
             facts=self.facts,
             warnings=self.warnings,
             samples=self.samples,
@@ -138,7 +146,7 @@ def _phases(state: _Run) -> None:
     from fwcompare.plugin import load_trainer, open_job
 
     job, data = open_job(spec, folder)
-    dtype, graph, feed = np.dtype(spec.precision), job.graph, job.feed
+    dtype, graph, feed = spec.dtype, job.graph, job.feed
     state.digests = {
         "data": spec.dataset.digest,
         "initial_weights": canonical.digest(job.initial_weights),
@@ -178,12 +186,19 @@ def _phases(state: _Run) -> None:
         trainer = trainer_class(job)
         trainer.synchronize()
     probe.synchronize_with(trainer.synchronize)
+    probe.count_with(lambda: trainer.facts().get("compilations"))
     state.facts = trainer.facts()
     try:
         if feed.total_steps:
+            cores = own_cores()
+            before = snapshot(cores)
             trainer.fit(feed, probe)
+            state.conditions = between(before, snapshot(cores), cores)
+            state.warnings += state.conditions.warnings()
         with probe.phase("eval"):
             state.metrics |= evaluate(trainer, "test")
+        with probe.phase("input"):
+            _input_pipeline(trainer, feed, state)
         with probe.phase("predict"):
             _inference(trainer, data.split("test", dtype).inputs, state)
         with probe.phase("export"):
@@ -205,6 +220,27 @@ def _predictions(trainer: Any, inputs: Any, state: _Run) -> Iterator[Any]:
         outputs = trainer.predict(chunk)
         state.calls.add(len(chunk), clock() - began)
         yield outputs
+
+
+def _input_pipeline(trainer: Any, feed: Any, state: _Run) -> None:
+    """What having a batch costs, without training on it: an epoch's first batches, in blocks."""
+    import numpy as np
+
+    steps = min(feed.steps_per_epoch, feed.total_steps, INPUT_STEPS)
+    if steps < 2 or not state.spec.measure.predict_calls:
+        return
+    batches = iter(trainer.batches(feed.part(0, steps)))
+    next(batches)  # starts the pipeline
+    trainer.synchronize()
+    times: list[float] = []
+    for block in np.array_split(np.arange(1, steps), min(INPUT_BLOCKS, steps - 1)):
+        began = clock()
+        for _ in block:
+            next(batches)
+        trainer.synchronize()
+        times.append((clock() - began) / len(block))
+    state.samples["input_s"] = times
+    state.metrics["perf/input_ms_median"] = float(np.median(times)) * 1e3
 
 
 def _inference(trainer: Any, inputs: Any, state: _Run) -> None:
@@ -251,12 +287,18 @@ def _summarise(state: _Run, graph: Any, device_bytes: int | None, summary: Any) 
     found["model/parameters"] = graph.parameter_count
     found["model/flops_per_sample"] = graph.flops_per_sample
     found["time/train_s"] = observed.train_seconds
+    found["time/logging_s"] = state.events.seconds
     if observed.first_step_s is not None:
         found["time/first_step_s"] = observed.first_step_s
     found["time/compile_s"] = summary.compile_seconds(
         observed.first_step_s, observed.blocks, state.calls.seconds
     )
     found.update(summary.step_metrics(observed.blocks, spec.training.batch_size))
+    if not summary.has_settled(observed.blocks):
+        state.warnings.append("the step time had not settled after the first half of training")
+    if "perf/step_ms_median" in found:
+        work = training_step(graph, spec.optimizer, spec.training.batch_size, spec.dtype.itemsize)
+        found["perf/train_flops_per_s"] = work.flops / (found["perf/step_ms_median"] / 1e3)
     if observed.history:
         found["train/loss"] = observed.history[-1]["train/loss"]
         for key in ("val/loss", f"val/{spec.task.metric}"):
@@ -264,11 +306,25 @@ def _summarise(state: _Run, graph: Any, device_bytes: int | None, summary: Any) 
                 found[key] = observed.history[-1][key]
     if observed.step_losses:
         state.samples["step_losses"] = observed.step_losses
+    _count_compilations(state)
     if state.cores_used is not None:
         found["perf/cpu_cores_used"] = state.cores_used
         threads = spec.device.threads
         if state.cores_used > threads * CORES_TOLERANCE:
             state.warnings.append(f"used {state.cores_used:.2f} cores with threads={threads}")
+
+
+def _count_compilations(state: _Run) -> None:
+    """What was compiled, as facts and metrics, and a remark where it disturbed the training."""
+    if state.observed.recompilations is not None:
+        state.facts["recompilations"] = state.observed.recompilations
+    for name in ("compilations", "recompilations", "graph_breaks"):
+        if name in state.facts:
+            state.metrics[f"perf/{name}"] = state.facts[name]
+    if again := state.facts.get("recompilations"):
+        state.warnings.append(f"recompilations after the first step of training: {again}")
+    if breaks := state.facts.get("graph_breaks"):
+        state.warnings.append(f"graph breaks, where compiled code returns to Python: {breaks}")
 
 
 def _versions(modules: dict[str, Any]) -> dict[str, str]:
@@ -291,27 +347,20 @@ def _versions(modules: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _environment() -> dict[str, Any]:
-    """The machine as the worker sees it."""
-    return {
+def _environment(conditions: Conditions | None) -> dict[str, Any]:
+    """The machine as the worker sees it, and how busy it was while the run trained."""
+    found = {
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "cpu": _cpu_name(),
-        "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cpu": cpu_name(),
+        "cores": own_cores(),
         "executable": sys.executable,
         "load_1m": os.getloadavg()[0],
     }
+    return found | ({"conditions": conditions.to_json()} if conditions else {})
 
 
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def _take_cores() -> None:
+def take_cores() -> None:
     """Run on the cores that were given, and on no others."""
     if cores := os.environ.get(CORES):
         with contextlib.suppress(OSError, AttributeError):
@@ -332,7 +381,8 @@ def _serve() -> None:
     """Do request after request, a JSON line each, with a JSON line in reply.
 
     ``{"do": "run", "folder": ...}`` runs a spec; ``{"do": "trace", "folder": ..., "mutation":
-    ...}`` traces one. The reply holds ``status`` and ``reason``.
+    ...}`` traces one, ``{"do": "audit", ...}`` audits one, ``{"do": "check", ..., "check":
+    NAME}`` tries one check of the conformance suite. The reply holds ``status`` and ``reason``.
     """
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a framework prints must not get between the replies
@@ -348,10 +398,21 @@ def _answer(request: dict[str, Any]) -> tuple[str, str]:
     if request["do"] == "run":
         record = run(folder)
         return record.status, record.reason
-    from fwcompare.parity.trace import trace
-
     try:
-        trace(folder, request.get("mutation"))
+        if request["do"] == "trace":
+            from fwcompare.parity.trace import trace
+
+            trace(folder, request["mutation"])
+        elif request["do"] == "audit":
+            from fwcompare.audit.settings import audit
+
+            audit(folder)
+        elif request["do"] == "check":
+            from fwcompare.conformance.checks import check
+
+            check(folder, request["check"])
+        else:
+            raise ValueError(f"a worker cannot do {request['do']!r}")
     except Exception as error:
         traceback.print_exc()
         return _classify(error)
@@ -360,7 +421,7 @@ def _answer(request: dict[str, Any]) -> tuple[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Entry point of ``python -m fwcompare.worker``."""
-    _take_cores()
+    take_cores()
     if arguments == ["--serve"]:
         _serve()  # ends with its standard input, and may outlive the thread that started it
         return 0

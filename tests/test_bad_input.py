@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fwcompare.graph import save
+
 CASES = [
     (["optimizer.lrr=1"], ["optimizer.lrr", "Did you mean 'optimizer.lr'"]),
     (["modle=cnn"], ["modle", "Did you mean 'model'"]),
@@ -47,6 +49,13 @@ CASES = [
     (["-m", "framework=pytorch,jax", "compare.baseline=keras_jax"], ["keras_jax", "not among"]),
     (["parity", "--engines", "torch"], ["torch", "pytorch"]),
     (["parity", "parity.reference=torch"], ["torch", "pytorch"]),
+    (["parity", "parity.reference=nosuch"], ["parity.reference 'nosuch'", "pytorch"]),
+    (["parity", "modle=cnn"], ["modle", "Did you mean 'model'"]),
+    (["parity", "model"], ["two of them", "key=value"]),
+    (["parity", "parity.precision=float16"], ["float16", "float64"]),
+    (["parity", "parity.steps=0"], ["parity.steps", "at least 1"]),
+    (["parity", "--mutate", "pytorch="], ["Unknown error", "gelu_tanh"]),
+    (["plugins", "check", "torch"], ["torch", "pytorch"]),
 ]
 
 
@@ -85,10 +94,51 @@ def test_bad_data(cli, tmp_path, changes, words):
         assert word in ended.stderr
 
 
-def test_a_weights_file_of_another_model(cli, tmp_path):
-    (tmp_path / "w.safetensors").write_bytes(b"garbage")
+def weights(**changes):
+    """Those of ``model=logistic`` on the digits, with some changed; None leaves one out."""
+    tensors = {
+        "logits/kernel": np.zeros((64, 10), "float32"),
+        "logits/bias": np.zeros(10, "float32"),
+    }
+    return {name: array for name, array in (tensors | changes).items() if array is not None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"logits/bias": None}, ["missing logits/bias", "choose the model"]),
+        ({"extra/bias": np.zeros(3)}, ["unexpected extra/bias", "fwcompare runs"]),
+        (
+            {f"layer{i}/bias": np.zeros(3) for i in range(9)},
+            ["unexpected layer0/bias, layer1/bias, layer2/bias, layer3/bias and 5 more"],
+        ),
+        ({"logits/kernel": np.zeros((10, 64))}, ["logits/kernel", "[10, 64]", "[64, 10]"]),
+        ({"logits/bias": np.full(10, np.nan)}, ["logits/bias", "NaN", "--status ok"]),
+    ],
+)
+@pytest.mark.parametrize("verb", [[], ["parity"]], ids=["run", "parity"])
+def test_a_weights_file_of_another_model(cli, tmp_path, verb, changes, words):
+    save(weights(**changes), tmp_path / "w.safetensors")
+    ended = cli(*verb, "model=logistic", f"init.from={tmp_path / 'w.safetensors'}")
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    for word in words:
+        assert word in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", bytes(8)], ids=["empty", "text", "zeros"])
+def test_a_file_that_holds_no_weights(cli, tmp_path, content):
+    (tmp_path / "w.safetensors").write_bytes(content)
     ended = cli(f"init.from={tmp_path / 'w.safetensors'}")
     assert ended.returncode == 2 and "cannot be read" in ended.stderr
+    assert "weights/final.safetensors" in ended.stderr
+
+
+def test_a_folder_that_is_no_run(cli, tmp_path):
+    (tmp_path / "folder").mkdir()
+    ended = cli("init.from=folder")
+    assert ended.returncode == 2
+    assert "no such weights file" in ended.stderr and "fwcompare runs" in ended.stderr
 
 
 def test_showing_needs_no_framework(cli):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from fwcompare.compare import load_runs
+from fwcompare.arms import load_runs
 from fwcompare.compose import compose
 from fwcompare.launch import prepare
 from fwcompare.parity.prove import for_engine

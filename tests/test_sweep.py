@@ -111,7 +111,30 @@ def test_a_failed_run_does_not_end_the_sweep(cli, tmp_path):
     again = cli("report", "s")
     assert again.returncode == 0 and "diverged" in again.stdout
     as_json = json.loads(cli("report", "s", "--format", "json").stdout)
-    assert len(as_json) == 2, "two learning rates are two experiments"
+    assert len(as_json["comparisons"]) == 2, "two learning rates are two experiments"
+
+
+def test_a_control_repeats_the_baseline(cli, tmp_path):
+    ended = cli(
+        "-m", "framework=jax,pytorch", "seed=0,1", "compare.baseline=pytorch",
+        "compare.control=true", "sweep.name=s", "tracking=none", *SHORT,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    listing = json.loads((tmp_path / "outputs/sweeps/s/sweep.json").read_text())
+    controls = [cell for cell in listing["cells"] if cell["control"]]
+    assert [(cell["engine"], cell["seed"]) for cell in controls] == [("pytorch", 0), ("pytorch", 1)]
+    assert [cell["seed"] for cell in listing["cells"]] == [0, 0, 0, 1, 1, 1], "in the same blocks"
+    (comparison,) = json.loads(cli("report", "s", "--format", "json").stdout)["comparisons"]
+    assert comparison["baseline"] == "pytorch"
+    assert {row["label"]: row["speed"]["kind"] for row in comparison["rows"]} == {
+        "pytorch": "baseline", "pytorch (again)": "control", "jax": "too few seeds to say",
+    }  # fmt: skip
+
+
+def test_thresholds_out_of_range_are_said_before_any_work(cli, tmp_path):
+    ended = cli("-m", "framework=pytorch", "compare.confidence=2", "tracking=none")
+    assert ended.returncode == 2 and "compare.confidence" in ended.stderr
+    assert not (tmp_path / "outputs").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Problem:
-    """What a loop trains: one of the two models, by Adam, on images and labels."""
+    """What a loop trains: one of the three models, by Adam, on images and labels."""
 
-    #: ``mlp`` or ``cnn``, with the sizes of the files in ``conf/model``.
+    #: ``mlp``, ``cnn`` or ``cnn_bn``, with the sizes of the files in ``conf/model``.
     model: str
     #: float32, (n, height, width, channels).
     images: np.ndarray

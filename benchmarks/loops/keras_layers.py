@@ -24,14 +24,24 @@ def network(problem: Problem) -> keras.Model:
     return keras.Sequential(
         [
             source,
-            layers.Conv2D(32, 3, padding="same", activation="relu"),
-            layers.Conv2D(64, 3, padding="same", activation="relu"),
+            *_convolution(32, problem.model == "cnn_bn"),
+            *_convolution(64, problem.model == "cnn_bn"),
             layers.MaxPooling2D(),
             layers.Flatten(),
             layers.Dense(128, activation="relu"),
             layers.Dense(problem.classes),
         ]
     )
+
+
+def _convolution(filters: int, norm: bool) -> list[layers.Layer]:
+    if not norm:
+        return [layers.Conv2D(filters, 3, padding="same", activation="relu")]
+    return [
+        layers.Conv2D(filters, 3, padding="same", use_bias=False),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+    ]
 
 
 def compiled(problem: Problem) -> keras.Model:

@@ -27,17 +27,22 @@ def network(problem: Problem) -> nn.Module:
             nn.ReLU(),
             nn.Linear(256, problem.classes),
         )
+    norm = problem.model == "cnn_bn"
     return nn.Sequential(
-        nn.Conv2d(channels, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
+        *_convolution(channels, 32, norm),
+        *_convolution(32, 64, norm),
         nn.MaxPool2d(2),
         FlattenChannelsLast(),
         nn.Linear(64 * (height // 2) * (width // 2), 128),
         nn.ReLU(),
         nn.Linear(128, problem.classes),
     ).to(memory_format=torch.channels_last)
+
+
+def _convolution(channels: int, filters: int, norm: bool) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels, filters, 3, padding=1, bias=not norm)
+    between = [nn.BatchNorm2d(filters)] if norm else []
+    return [convolution, *between, nn.ReLU()]
 
 
 def tensors(problem: Problem) -> tuple[Tensor, Tensor]:

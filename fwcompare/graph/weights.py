@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,11 @@ FORMAT_VERSION = "1"
 
 SCHEMES = ("kaiming", "glorot", "lecun", "normal", "zeros")
 DISTRIBUTIONS = ("uniform", "normal")
+
+_OTHER_MODEL = (
+    "Give the weights of a run with this model and its params (`fwcompare runs` lists runs), or "
+    "choose the model that these were saved from."
+)
 
 _CONSTANTS = {"gamma": 1.0, "moving_variance": 1.0}
 
@@ -86,7 +91,10 @@ def load(path: Path, graph: Graph) -> Weights:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise RequestError(f"There is no weights file {path}.")
+        raise RequestError(
+            f"There is no weights file {path}.",
+            "Give the weights/final.safetensors of a run, or the run itself.",
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             version = (file.metadata() or {}).get("format_version")
@@ -106,18 +114,33 @@ def load(path: Path, graph: Graph) -> Weights:
     if missing or extra:
         raise RequestError(
             f"{path} does not belong to this model: "
-            f"missing {', '.join(missing) or 'nothing'}; "
-            f"unexpected {', '.join(extra) or 'nothing'}."
+            + "; ".join(
+                f"{what} {_some(names)}"
+                for what, names in (("missing", missing), ("unexpected", extra))
+                if names
+            )
+            + ".",
+            _OTHER_MODEL,
         )
     for name, parameter in expected.items():
         if weights[name].shape != parameter.shape:
             raise RequestError(
                 f"{path}: '{name}' has shape {list(weights[name].shape)}, "
-                f"the model needs {list(parameter.shape)}."
+                f"the model needs {list(parameter.shape)}.",
+                _OTHER_MODEL,
             )
         if not np.isfinite(weights[name]).all():
-            raise RequestError(f"{path}: '{name}' holds NaN or infinity.")
+            raise RequestError(
+                f"{path}: '{name}' holds NaN or infinity.",
+                "Give the weights of a run that ended ok: fwcompare runs --status ok",
+            )
     return {name: weights[name] for name in expected}
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    """The first of many names, and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def digest(weights: Mapping[str, np.ndarray]) -> str:

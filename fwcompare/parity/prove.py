@@ -15,18 +15,25 @@ from typing import Any
 
 import numpy as np
 
-from fwcompare.errors import FwcompareError, RequestError, unknown
+from fwcompare.errors import FwcompareError, RequestError, RunError, unknown
 from fwcompare.graph import load, save
 from fwcompare.launch import WarmPool, prepare
 from fwcompare.parity.diagnosis import diagnose
-from fwcompare.parity.ladder import Rung, Tolerances, climb, tolerances
+from fwcompare.parity.ladder import (
+    NUDGE_ULPS,
+    SMOKE_STEPS,
+    Rung,
+    Tolerances,
+    climb,
+    tolerances,
+)
 from fwcompare.parity.trace import Trace
 from fwcompare.plugin import distribution, front, versions
 from fwcompare.record import INITIAL_WEIGHTS, write_json
 from fwcompare.spec import Framework, RunSpec
 
 #: Raised when what a proof compares or accepts changes, so that an older one is not reused.
-PROOF_VERSION = 1
+PROOF_VERSION = 2
 
 #: Called with an engine's name and what is being done with it.
 Progress = Callable[[str, str], None]
@@ -71,6 +78,8 @@ class Proof:
     verdicts: tuple[Verdict, ...]
     #: Changes made for the proof, such as a dropout rate set to zero.
     notes: tuple[str, ...] = ()
+    #: Steps that were traced; more than are covered where rounding alone grows too large.
+    traced: int = 0
 
     @property
     def holds(self) -> bool:
@@ -101,6 +110,9 @@ def for_proof(spec: RunSpec, precision: str, steps: int) -> tuple[RunSpec, list[
             notes.append(f"{layer['name']}: dropout rate {layer['rate']:g} set to 0")
             layer = {**layer, "rate": 0.0}
         layers.append(layer)
+    if precision == "float32" and steps > SMOKE_STEPS:
+        notes.append(f"float32: a smoke test of {SMOKE_STEPS} steps; float64 proves")
+        steps = SMOKE_STEPS
     most = spec.training.max_steps
     training = replace(
         spec.training, max_steps=steps if most is None else min(steps, most), timeout_s=600.0
@@ -203,7 +215,10 @@ class _Proving:
                 f"The reference {self.reference} cannot do this: {reason}",
                 "Choose another with parity.reference=ENGINE.",
             )
-        others = [engine for engine in engines if engine != self.reference or mutations]
+        execution = self.base.execution
+        same = front(self.reference).same_execution.get(execution, execution) == spec.execution
+        itself = same and not mutations  # in another execution the reference is one more engine
+        others = [engine for engine in engines if engine != self.reference or not itself]
         # The reference is traced twice; the second trace tells what rounding alone does.
         with ThreadPoolExecutor(max_workers=max(len(os.sched_getaffinity(0)), 1)) as threads:
             base = threads.submit(self.traced, spec, "reference")
@@ -217,12 +232,18 @@ class _Proving:
             verdicts = [
                 self.judge(trace, engine, found[engine].result(), allowed) for engine in others
             ]
-        if self.reference in engines and not mutations:
+        if self.reference in engines and itself:
             verdicts.insert(0, self.judge(trace, self.reference, trace, allowed))
         last = allowed.steps - 1
         tolerance = float(allowed.train[last]) if last >= 0 else 0.0
         return Proof(
-            self.reference, self.precision, allowed.steps, tolerance, tuple(verdicts), notes
+            self.reference,
+            self.precision,
+            allowed.steps,
+            tolerance,
+            tuple(verdicts),
+            notes,
+            trace.steps,
         )
 
     def attempt(self, engine: str, mutation: str | None) -> Trace | Verdict:
@@ -245,7 +266,7 @@ class _Proving:
             _nudge(spec, folder)
         reply = self.pool.trace(spec, folder, mutation)
         if reply["status"] != "ok":
-            raise FwcompareError(f"{reply['status']}: {reply['reason']}")
+            raise RunError(f"{spec.framework.name} {reply['status']}: {reply['reason']}")
         self.progress(name, "traced")
         return Trace.read(folder)
 
@@ -263,15 +284,15 @@ class _Proving:
 
 
 def _nudge(spec: RunSpec, folder: Path) -> None:
-    """Move every initial weight by one unit in the last place, up or down at random."""
+    """Move every initial weight by ``NUDGE_ULPS`` units in the last place, up or down at random."""
     path = folder / INITIAL_WEIGHTS
     random = np.random.default_rng(0)
     weights = {}
     for name, array in load(path, spec.model.graph).items():
-        towards = np.where(random.random(array.shape) < 0.5, -np.inf, np.inf)
-        nudged = np.nextafter(array, towards.astype(array.dtype))
-        # A zero would become the smallest subnormal number, which is no rounding error.
-        weights[name] = np.where(array == 0, array, nudged)
+        ulps = np.where(random.random(array.shape) < 0.5, -1, 1) * NUDGE_ULPS[spec.precision]
+        # A zero stays: the smallest subnormal number is no rounding error.
+        moved = np.where(array == 0, array, array + ulps * np.spacing(array))
+        weights[name] = moved.astype(array.dtype)
     save(weights, path)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from fwcompare.compare import Run, Standing, Standings
+from fwcompare.arms import Run
+from fwcompare.compare import Standing, Standings
 from fwcompare.config import Parity
 from fwcompare.errors import FwcompareError
 from fwcompare.parity.prove import Verdict, prove

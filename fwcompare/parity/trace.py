@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fwcompare import metrics
+from fwcompare.audit.settings import Settings
 from fwcompare.data.batches import Feed
 from fwcompare.graph import INPUT, Weights
 from fwcompare.graph import weights as canonical
@@ -80,6 +81,7 @@ def trace(folder: Path, mutation: str | None = None) -> Trace:
     job, data = open_job(spec, folder)
     train, feed = job.train, job.feed
     trainer, fed = _build(job, mutation)
+    settings = trainer.settings()
     arrays: dict[str, np.ndarray] = {}
 
     first = feed.batches(1)[0] if feed.total_steps else np.arange(min(len(train), 8))
@@ -92,7 +94,7 @@ def trace(folder: Path, mutation: str | None = None) -> Trace:
     arrays["loss"] = np.array([loss], dtype=np.float64)
     _add(arrays, "gradient", gradients)
 
-    held_out = data.split("val" if data.size("val") else "test", np.dtype(spec.precision))
+    held_out = data.split("val" if data.size("val") else "test", spec.dtype)
 
     def evaluate() -> float:
         size = spec.training.batch_size
@@ -117,7 +119,7 @@ def trace(folder: Path, mutation: str | None = None) -> Trace:
     events.close()
     arrays["losses"] = np.array(losses)
     arrays["evaluations"] = np.array(evaluations)
-    made = Trace(spec.framework.name, arrays, _facts(spec, job, fed, trainer, points))
+    made = Trace(spec.framework.name, arrays, _facts(spec, job, fed, trainer, points, settings))
     made.write(folder)
     return made
 
@@ -138,15 +140,19 @@ def _add(arrays: dict[str, np.ndarray], kind: str, found: Mapping[str, Any] | We
 
 
 def _facts(
-    spec: RunSpec, job: Job, fed: Feed, trainer: Trainer, points: list[int]
+    spec: RunSpec, job: Job, fed: Feed, trainer: Trainer, points: list[int], settings: Settings
 ) -> dict[str, Any]:
-    """What must be equal besides numbers: shapes, hyper-parameters, batches."""
+    """What must be equal besides the arrays: shapes, settings, batches.
+
+    ``settings`` are those of the built objects before training, ``optimizer`` what was asked for.
+    """
     return {
         "checkpoints": points,
         "shapes": {name: list(array.shape) for name, array in trainer.weights().items()},
         "optimizer": asdict(spec.optimizer),
         "learning_rates": [float(rate) for rate in job.learning_rates],
         "batches": fed.digests(),
+        "settings": settings,
         "resolved": trainer.facts(),
         "precision": spec.precision,
         "execution": spec.execution,

@@ -1,6 +1,8 @@
 """Look at this machine and installation, and say what is missing and how to get it.
 
-fwcompare doctor
+fwcompare doctor               versions, cores, devices, how busy the machine is (takes a second)
+fwcompare doctor --peak        also what the machine can calculate and copy at best
+fwcompare doctor --self-test   also whether each engine's work is waited for before its time is read
 """
 
 from __future__ import annotations
@@ -9,18 +11,24 @@ import argparse
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fwcompare import __version__
+from fwcompare import __version__, machine
+from fwcompare.completion import Completion, check
 from fwcompare.compose import compose
 from fwcompare.config import published_engines
+from fwcompare.errors import RequestError
 from fwcompare.launch import physical_cores
 from fwcompare.plugin import distribution, front, installed, missing, versions
-from fwcompare.report import stdout
+from fwcompare.report import colour, stdout
+from fwcompare.roofline import Peak, measure
 
 SUMMARY = "this machine and installation: versions, cores, devices, what is missing"
 
@@ -31,41 +39,127 @@ Finding = tuple[str, str, str]  # what, state, next step ("" where all is well)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """This verb takes no arguments."""
+    parser.add_argument("--peak", action="store_true", help="measure the machine's peak")
+    parser.add_argument(
+        "--self-test",
+        action="store_true",
+        help="train a known workload in each engine: none may be faster than the machine's peak",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of both measurements")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.threads is not None and arguments.threads < 1:
+        raise RequestError(f"--threads must be at least 1, got {arguments.threads}.")
     console = stdout()
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    steps = []
-    for what, state, step in [*_machine(), *_folders(), *_engines()]:
-        style = "yellow" if step else ""
-        table.add_row(what, Text(state, style=style))
-        if step:
-            steps.append(f"{what}: {step}")
-    console.print(table)
+    steps = _show([*_machine(), *_activity(), *_folders(), *_engines()], console)
+    status = 0
+    if arguments.peak or arguments.self_test:
+        peak = measure(arguments.threads or len(physical_cores()))
+        if peak is None:
+            raise RequestError("The machine's peak cannot be measured: NumPy failed in a process.")
+        console.print()
+        steps += _show(_peak(peak), console)
+        if arguments.self_test:
+            status = _self_test(peak, console)
     if steps:
         console.print("\nWhat you could do:", style="bold")
         for step in steps:
             console.print(f"  {step}", soft_wrap=True)
-    else:
+    elif not status:
         console.print("\nNothing is missing.", style="green")
-    return 0
+    return status
+
+
+def _show(findings: Iterable[Finding], console: Console) -> list[str]:
+    """Print findings as a table. Returns what could be done about them."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    steps = []
+    for what, state, step in findings:
+        table.add_row(what, Text(state, style="yellow" if step else ""))
+        if step:
+            steps.append(f"{what}: {step}")
+    console.print(table)
+    return steps
 
 
 def _machine() -> Iterator[Finding]:
     yield "fwcompare", __version__, ""
     yield "Python", f"{platform.python_version()} on {platform.platform()}", ""
     physical, usable = len(physical_cores()), len(os.sched_getaffinity(0))
+    yield "CPU", machine.cpu_name(), ""
     yield "cores", f"{physical} physical, {usable} usable by this process", ""
     yield "threads", f"device.threads is {physical} unless told otherwise", ""
-    load = os.getloadavg()[0]
-    busy = "wait until other work has ended: timings would be noisy" if load > usable / 2 else ""
-    yield "load", f"{load:.2f} over the last minute", busy
+    quota = machine.quota_cores()
+    if quota is not None:
+        few = f"set device.threads={max(int(quota), 1)}" if quota < physical else ""
+        yield "CPU quota", f"{quota:g} cores' worth of time", few
     devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
     yield "CUDA devices", ", ".join(devices) or "none: device=cuda is refused here", ""
     found = versions(("hydra-core", "omegaconf", "mlflow", "numpy", "safetensors"))
     yield "core packages", ", ".join(f"{key} {value}" for key, value in found.items()), ""
+
+
+def _activity() -> Iterator[Finding]:
+    """How busy the machine is with other things."""
+    cores = machine.own_cores()
+    before = machine.snapshot(cores)
+    time.sleep(machine.SHORTEST_SECONDS)
+    seen = machine.between(before, machine.snapshot(cores), cores)
+    if seen.load_1m_end is not None:
+        busy = "wait until other work has ended: timings would be noisy"
+        state = f"{seen.load_1m_end:.2f} over the last minute"
+        yield "load", state, busy if seen.load_1m_end > len(cores) / 2 else ""
+    if seen.foreign_cores is not None:
+        state = f"{seen.foreign_cores:.2f} of {len(cores)} cores at this moment"
+        end = "look with `top` for what is running" if seen.foreign_cores > 0.5 else ""
+        yield "other processes", state, end
+    if seen.steal_share is not None:
+        state = f"{seen.steal_share:.1%} of the cores' time at this moment"
+        shared = "other guests share these cores: take a host of your own, or expect noise"
+        yield "steal", state, shared if seen.steal_share > machine.STEAL_SHARE else ""
+    clock = f"{seen.mhz_end:,.0f} MHz" if seen.mhz_end else "clock not told"
+    fixed = seen.governor in (None, "performance")
+    faster = "" if fixed else "for steady clocks: cpupower frequency-set --governor performance"
+    yield "governor", f"{seen.governor or 'not told here'}, {clock}", faster
+
+
+def _peak(peak: Peak) -> Iterator[Finding]:
+    threads = f"{peak.threads} thread{'s' if peak.threads > 1 else ''}"
+    for dtype, rate in peak.flops_per_s.items():
+        yield f"peak {dtype}", f"{rate / 1e9:,.0f} GFLOP/s with {threads}", ""
+    yield "peak copy", f"{peak.copy_bytes_per_s / 1e9:,.1f} GB/s, read and written", ""
+    yield "kernels", f"{peak.kernels} (NumPy's linear algebra)", ""
+
+
+def _self_test(peak: Peak, console: Console) -> int:
+    """Train the known workload in every engine that is complete. Returns 1 unless all are ok."""
+    console.print("\nIs work done when its time is read? Dense layers of 2048 units, float32:")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("engine")
+    table.add_column("GFLOP/s", justify="right")
+    table.add_column("of peak", justify="right")
+    table.add_column("result")
+    found = []
+    with tempfile.TemporaryDirectory(prefix="fwcompare-") as root:
+        for name in sorted(installed()):
+            if not missing(front(name)):
+                with console.status(f"{name} ..."):
+                    found.append(check(name, Path(root), peak))
+                table.add_row(*_completion_row(found[-1]))
+    console.print(table)
+    return int(any(completion.state != "ok" for completion in found))
+
+
+def _completion_row(completion: Completion) -> tuple[Text, str, str, Text]:
+    styles = {"ok": "green", "failed": "bold red"}
+    told = f"{completion.state}: {completion.reason}" if completion.reason else completion.state
+    return (
+        Text(completion.engine, style=colour(completion.engine)),
+        "–" if completion.flops_per_s is None else f"{completion.flops_per_s / 1e9:,.1f}",
+        "–" if completion.share is None else f"{completion.share:.2f}",
+        Text(told, style=styles.get(completion.state, "yellow")),
+    )
 
 
 def _folders() -> Iterator[Finding]:

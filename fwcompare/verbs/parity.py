@@ -2,12 +2,16 @@
 
   fwcompare parity model=cnn_bn optimizer=adam
   fwcompare parity --engines pytorch,jax model=mlp execution=compiled
-  fwcompare parity model=cnn parity.precision=float32 parity.steps=10
+  fwcompare parity model=cnn parity.precision=float32
+  fwcompare parity RUN_A RUN_B
 
 Each engine gets the same weights and the same batches in float64 and is compared with the reference
 rung by rung: P0 shapes and hyper-parameters, P1 outputs in both modes, P2 the loss, P3 every
 gradient, P4 weights, optimizer slots and statistics after 1, 2, 10 and all steps, P5 the batches,
 P6 the loss curves. Exits with 1 if a rung does not hold.
+
+Two runs, by folder or by name, are proven to be the same experiment: their engines, on the first
+one's spec. Runs of different experiments are refused, with what differs.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
@@ -23,10 +27,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fwcompare.compose import compose
-from fwcompare.config import Configuration
-from fwcompare.errors import unknown
-from fwcompare.parity.ladder import RUNGS
+from fwcompare.config import Parity, Plan, missing_plugin
+from fwcompare.errors import RequestError, unknown
+from fwcompare.parity.ladder import LARGEST, NUDGE_ULPS, RUNGS
 from fwcompare.parity.mutations import find
+from fwcompare.parity.pair import Pair
 from fwcompare.parity.prove import Proof, choose_engines, prove
 from fwcompare.plugin import installed, missing_engines
 from fwcompare.report import colour, stdout
@@ -35,7 +40,12 @@ SUMMARY = "the proof that engines run the same mathematics"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="*", help="options, such as model=cnn_bn")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="option | run",
+        help="options, such as model=cnn_bn; or two runs, by folder or name",
+    )
     parser.add_argument("--engines", help="engines to prove, with commas (all that are installed)")
     parser.add_argument("--config-dir", help="folder with your own configuration groups")
     parser.add_argument("--format", choices=("table", "markdown", "json"), default="table")
@@ -48,6 +58,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    runs = [given for given in arguments.overrides if "=" not in given and given[:1] != "~"]
+    proofs = list(_of_runs(arguments, runs) if runs else [_of_options(arguments)])
+    if arguments.format == "json":
+        whole = [proof.to_json() for proof in proofs]
+        sys.stdout.write(json.dumps(whole if runs else whole[0], indent=1) + "\n")
+    for proof in proofs:
+        if arguments.format == "markdown":
+            sys.stdout.write(markdown(proof))
+        elif arguments.format == "table":
+            show(proof, stdout())
+    return exit_code(proofs)
+
+
+def exit_code(proofs: Sequence[Proof]) -> int:
+    """0 where all holds, 1 where a proof does not, 2 where no engine could be asked at all."""
+    if not all(proof.holds for proof in proofs):
+        return 1
+    states = {verdict.state for proof in proofs for verdict in proof.verdicts}
+    return 2 if states == {"unsupported"} else 0
+
+
+def _of_options(arguments: argparse.Namespace) -> Proof:
+    """The proof of the experiment that the options describe."""
     made = compose(_with_reference(arguments.overrides), arguments.config_dir)
     available = [name for name in installed() if name not in missing_engines()]
     wanted = arguments.engines.split(",") if arguments.engines else None
@@ -57,14 +90,26 @@ def run(arguments: argparse.Namespace) -> int:
         engine, _, mutation = arguments.mutate.partition("=")
         engines = choose_engines([engine], available)
         mutations = {engine: find(mutation, engine).name}
-    proof = prove_configuration(made, engines, mutations, again=arguments.again)
-    if arguments.format == "json":
-        sys.stdout.write(json.dumps(proof.to_json(), indent=1) + "\n")
-    elif arguments.format == "markdown":
-        sys.stdout.write(markdown(proof))
-    else:
-        show(proof, stdout())
-    return 0 if proof.holds else 1
+    return prove_spec(made.plan(), made.parity, engines, mutations, again=arguments.again)
+
+
+def _of_runs(arguments: argparse.Namespace, runs: list[str]) -> Iterator[Proof]:
+    """The proofs of two runs: one, or two where their executions are different."""
+    options = [given for given in arguments.overrides if given not in runs]
+    own = ("parity.", "paths.")
+    if arguments.engines or arguments.mutate or any(not o.startswith(own) for o in options):
+        raise RequestError(
+            "Two runs say by themselves which experiment and which engines are proven.",
+            "Beside runs give parity.* and paths.* alone.",
+        )
+    made = compose(_with_reference(options), arguments.config_dir)
+    pair = Pair.read(runs, made.outputs)
+    available = [name for name in installed() if name not in missing_engines()]
+    for execution, engines in pair.engines.items():
+        plan = Plan(pair.first.but(execution=execution), made.outputs, made.tracking)
+        yield prove_spec(
+            plan, made.parity, choose_engines(engines, available), {}, again=arguments.again
+        )
 
 
 def _with_reference(overrides: list[str]) -> list[str]:
@@ -72,20 +117,19 @@ def _with_reference(overrides: list[str]) -> list[str]:
     given = dict(o.split("=", 1) for o in overrides if "=" in o)
     reference = given.get("parity.reference", "pytorch")
     if reference not in installed():
-        raise unknown("parity.reference", reference, installed())
+        raise missing_plugin(reference) or unknown("parity.reference", reference, installed())
     return [*(o for o in overrides if not o.startswith("framework=")), f"framework={reference}"]
 
 
-def prove_configuration(
-    made: Configuration,
+def prove_spec(
+    plan: Plan,
+    options: Parity,
     engines: list[str],
-    mutations: dict[str, str] | None = None,
+    mutations: dict[str, str],
     again: bool = False,
 ) -> Proof:
-    """Prove the experiment of a configuration, with progress on the terminal."""
+    """Prove the experiment of a plan, with progress on the terminal."""
     console = Console(stderr=True)
-    plan = made.plan()
-    options = made.parity
     cache = None if again else plan.outputs / "proofs"
     with console.status("Proving ...") as status:
         done: list[str] = []
@@ -138,7 +182,8 @@ def show(proof: Proof, console: Console) -> None:
     for verdict in proof.verdicts:
         if verdict.state != "proven":
             worst = verdict.worst
-            console.print(Text(f"{verdict.engine}: ", style="bold") + Text(verdict.reason))
+            who = "" if verdict.reason.startswith(verdict.engine) else f"{verdict.engine}: "
+            console.print(Text(who, style="bold") + Text(verdict.reason))
             if worst:
                 where = f" at {worst.where}" if worst.where else ""
                 console.print(
@@ -157,10 +202,13 @@ def notes(proof: Proof) -> Iterator[str]:
     yield "Largest difference of each rung: relative L2 a tensor, relative a point of a curve."
     yield (
         f"Accepted for the training loss at the last step: {proof.tolerance:.2g}, from the "
-        "reference's own answer to a change of its weights by one unit in the last place."
+        f"reference's own answer to a change of its weights by {NUDGE_ULPS[proof.precision]} ulp."
     )
-    if proof.steps < 3:
-        yield "Fewer than 3 steps could be covered: rounding grows too fast here for a proof."
+    if proof.steps < proof.traced:
+        yield (
+            f"{proof.steps} of {proof.traced} steps are covered: behind them rounding alone may "
+            f"exceed {LARGEST[proof.precision]:g}."
+        )
     yield from proof.notes
     yield from dict.fromkeys(
         rung.note for verdict in proof.verdicts for rung in verdict.rungs if rung.note

@@ -1,23 +1,34 @@
-"""List the engines that are installed, and those that could be.
+"""List the engines that are installed, and those that could be; check one of them.
 
-fwcompare plugins
+  fwcompare plugins
+  fwcompare plugins check jax
+  fwcompare plugins check jax --only dropout
+
+A check holds an engine against the whole contract: every layer kind and every optimizer with every
+schedule against the reference in float64, weights that leave and come back, the rules of the probe,
+dropout's statistics, and a front that imports no framework. Exits with 1 if a check does not hold.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from fwcompare.config import published_engines
+from fwcompare.config import missing_plugin, published_engines
 from fwcompare.errors import RequestError, unknown
 from fwcompare.plugin import distribution, front, installed, missing, versions
 from fwcompare.report import stdout
+
+if TYPE_CHECKING:
+    from fwcompare.conformance.suite import Check
 
 SUMMARY = "the engines that are installed, and those that could be"
 
@@ -26,7 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", choices=("list", "check"), default="list")
     parser.add_argument("engine", nargs="?", help="engine to check")
     parser.add_argument("--reference", default="pytorch", help="engine to check against")
-    parser.add_argument("--only", default="", help="only cases whose name holds this")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only checks whose part or name holds this"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,29 +50,88 @@ def run(arguments: argparse.Namespace) -> int:
 
 def check(engine: str | None, reference: str, only: str) -> int:
     """Run the conformance suite on one engine. Returns the exit code."""
-    from fwcompare.launch import WarmPool
-    from fwcompare.parity.cases import all_cases
-    from fwcompare.testing import check_engine
+    from fwcompare.conformance.suite import all_checks
 
+    if engine is None:
+        raise RequestError(
+            "Which engine is to be checked?", f"One of: {', '.join(sorted(installed()))}."
+        )
     for name in (engine, reference):
-        if name is None or name not in installed():
-            raise unknown("framework", name, installed())
-    assert engine is not None
-    cases = [case for case in all_cases() if only in case.name]
-    if not cases:
-        raise RequestError(f"No case has '{only}' in its name.")
-    console = Console()
-    bad = 0
-    with tempfile.TemporaryDirectory(prefix="fwcompare-check-") as root, WarmPool() as pool:
-        checked = check_engine(engine, reference, cases, Path(root), pool)
-        for case, verdict in track(
-            checked, "Checking", len(cases), console=Console(stderr=True), transient=True
-        ):
-            if not verdict.proven:
-                bad += 1
-                console.print(Text(f"{case.name}: {verdict.state}: {verdict.reason}", style="red"))
-    console.print(f"{engine}: {len(cases) - bad} of {len(cases)} cases hold against {reference}.")
-    return 1 if bad else 0
+        _require_ready(name)
+    checks = [check for check in all_checks(engine, reference) if only in str(check)]
+    if not checks:
+        raise RequestError(
+            f"No check has '{only}' in its part or name.",
+            f"Parts: {', '.join(dict.fromkeys(c.part for c in all_checks(engine, reference)))}.",
+        )
+    wrong = _attempt(checks, engine, reference)
+    console = stdout()
+    for failed, reason in wrong:
+        console.print(Text(f"{failed}: ", style="bold red") + Text(reason), soft_wrap=True)
+    console.print(_summary(checks, wrong))
+    held = len(checks) - len(wrong)
+    against = "as the reference" if engine == reference else f"against {reference}"
+    console.print(f"{engine}: {held} of {len(checks)} checks hold {against}.", soft_wrap=True)
+    return 1 if wrong else 0
+
+
+def _require_ready(name: str) -> None:
+    """Raise ``RequestError`` or ``UnsupportedError`` for an engine that cannot be started."""
+    if name not in installed():
+        raise missing_plugin(name) or unknown("framework", name, installed())
+    if absent := missing(front(name)):
+        raise RequestError(
+            f"'{name}' needs {', '.join(absent)}, which is not installed.",
+            f"Install it: pip install {' '.join(absent)}",
+        )
+
+
+def _attempt(checks: Sequence[Check], engine: str, reference: str) -> list[tuple[Check, str]]:
+    """Run checks with progress on the terminal; those that do not hold, each with what is wrong."""
+    from fwcompare.conformance.suite import Place
+    from fwcompare.launch import WarmPool
+
+    wrong = []
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[now]}", style="dim"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="fwcompare-check-") as root,
+        WarmPool() as pool,
+        progress,
+    ):
+        place = Place(engine, reference, Path(root), pool)
+        task = progress.add_task(engine, total=len(checks), now="")
+        for each in checks:
+            progress.update(task, now=str(each))
+            if reason := each.attempt(place):
+                wrong.append((each, reason))
+            progress.advance(task)
+    return wrong
+
+
+def _summary(checks: Sequence[Check], wrong: Sequence[tuple[Check, str]]) -> Table:
+    """How many checks of each part hold."""
+    from fwcompare.conformance.suite import PARTS
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("part")
+    table.add_column("hold", justify="right")
+    table.add_column("of", justify="right")
+    table.add_column("what is checked")
+    for part, what in PARTS.items():
+        asked = sum(check.part == part for check in checks)
+        held = asked - sum(check.part == part for check, _ in wrong)
+        if asked:
+            style = "green" if held == asked else "bold red"
+            table.add_row(part, Text(str(held), style=style), str(asked), what)
+    return table
 
 
 def show() -> int:

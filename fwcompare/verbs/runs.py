@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
-from fwcompare.compare import Run, load_run
+from fwcompare.arms import Run, load_run
 from fwcompare.compose import compose
+from fwcompare.folders import all_runs
 from fwcompare.record import STATUSES, RunRecord
 from fwcompare.report import colour, number, score, stdout
 
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     outputs = Path(arguments.outputs) if arguments.outputs else compose([]).outputs
-    folders = sorted(find(outputs, arguments.sweep), key=lambda path: path.name, reverse=True)
+    folders = sorted(all_runs(outputs, arguments.sweep), key=lambda path: path.name, reverse=True)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("run", "engine", "model", "seed", "status", "when", "score", "samples/s"):
         table.add_column(heading, no_wrap=heading in ("status", "when"))
@@ -56,13 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     console.print(table)
     return 0
-
-
-def find(outputs: Path, sweep: str | None = None) -> Iterator[Path]:
-    """Run folders under ``outputs``: single runs, and those of sweeps."""
-    if sweep is None:
-        yield from outputs.glob("runs/*/")
-    yield from outputs.glob(f"sweeps/{sweep or '*'}/*/")
 
 
 def _wanted(found: Run, arguments: argparse.Namespace) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fwcompare.compare import SWEEP_FILE
+from fwcompare.arms import SWEEP_FILE
 from fwcompare.compose import compose
 from fwcompare.errors import RequestError
 from fwcompare.record import RECORD_FILE

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from fwcompare import launch, testing
+from fwcompare.conformance import trial
 from fwcompare.errors import RequestError
 from fwcompare.record import EVENTS_FILE, FINAL_WEIGHTS, RunRecord, read_events
 
@@ -28,7 +29,7 @@ def stub(tmp_path, monkeypatch):
 
     def make(fault: str = "", **options):
         engine = StubFront(fault)
-        for module in (launch, testing):
+        for module in (launch, trial):
             monkeypatch.setattr(module, "front", lambda name: engine)
         data = testing.small_data(tmp_path / "data", (4, 2, 1), 3)
         optimizer = testing.optimizer("sgd", lr=0.5)

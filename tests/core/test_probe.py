@@ -115,3 +115,28 @@ def test_phases_keep_their_own_peak_of_memory(events):
         pass
     phases = probe.observed.phases
     assert phases["large"].peak_rss_bytes - phases["small"].peak_rss_bytes > 250e6
+
+
+def test_programs_compiled_behind_the_first_step_are_counted(events):
+    """Two in the first step, one in the midst of the second epoch; evaluation's do not count."""
+    compiled = [0]
+
+    def evaluate():
+        compiled[0] += 10
+        return {}
+
+    probe = Probe(events, lambda epoch: [8] * 3, block_seconds=1.0, evaluate=evaluate)
+    probe.count_with(lambda: compiled[0])
+    for epoch, by_step in ((1, (2, 0, 0)), (2, (0, 1, 0))):
+        probe.epoch_begin(epoch)
+        for programs in by_step:
+            compiled[0] += programs
+            probe.step()
+        probe.epoch_end(lambda: np.ones(3))
+    assert probe.observed.recompilations == 1
+
+
+def test_where_nothing_is_compiled_there_is_no_count(events):
+    probe = Probe(events, lambda epoch: [8] * 3)
+    train(probe, 2, 3, seconds=0)
+    assert probe.observed.recompilations is None

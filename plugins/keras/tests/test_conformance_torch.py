@@ -1,4 +1,4 @@
-"""Every layer kind, optimizer and schedule of the product, against the reference in float64."""
+"""Every part of the conformance suite, against the reference in float64."""
 
 from fwcompare.testing import conformance
 

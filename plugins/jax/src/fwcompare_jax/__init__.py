@@ -23,17 +23,17 @@ class JaxFront:
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         """Types and platform are process-wide in JAX, so they are fixed before its import."""
-        own = {
+        return {
             "JAX_ENABLE_X64": "1" if spec.precision == "float64" else "0",
             "JAX_PLATFORMS": "cpu" if spec.device.name == "cpu" else "cuda,cpu",
             # A compilation is timed as a user meets it first, not as a cache on disk shortens it.
             "JAX_ENABLE_COMPILATION_CACHE": "0",
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        }
-        if spec.aligned:
             # On a GPU the default multiplies float32 in TF32; on a CPU this changes nothing.
-            own["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
-        return own
+            "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+            # float32 is float32, whatever the variables of the user's shell allow.
+            "NVIDIA_TF32_OVERRIDE": "0",
+        }
 
     def supports(self, spec: RunSpec) -> str | None:
         if spec.execution == "eager":

@@ -38,7 +38,10 @@ class Context:
     """What every constructor needs beside its layer."""
 
     aligned: bool
-    dtype: np.dtype
+    #: The type of weights and statistics.
+    param_dtype: np.dtype
+    #: The type that layers compute in; None means that of their inputs and weights.
+    dtype: jnp.dtype | None
     rngs: nnx.Rngs
 
 
@@ -51,7 +54,8 @@ def _dense(kind: Dense, layer: Layer, context: Context) -> nnx.Linear:
         layer.input_shapes[0][-1],
         kind.units,
         use_bias=kind.bias,
-        param_dtype=context.dtype,
+        dtype=context.dtype,
+        param_dtype=context.param_dtype,
         rngs=context.rngs,
     )
 
@@ -65,7 +69,8 @@ def _conv2d(kind: Conv2d, layer: Layer, context: Context) -> nnx.Conv:
         padding=kind.padding.upper(),
         feature_group_count=kind.groups,
         use_bias=kind.bias,
-        param_dtype=context.dtype,
+        dtype=context.dtype,
+        param_dtype=context.param_dtype,
         rngs=context.rngs,
     )
 
@@ -99,7 +104,11 @@ def _batch_norm(kind: BatchNorm, layer: Layer, context: Context) -> nnx.BatchNor
             "use_fast_variance": False,
         }
     return nnx.BatchNorm(
-        layer.input_shapes[0][-1], param_dtype=context.dtype, rngs=context.rngs, **cure
+        layer.input_shapes[0][-1],
+        dtype=context.dtype,
+        param_dtype=context.param_dtype,
+        rngs=context.rngs,
+        **cure,
     )
 
 
@@ -108,7 +117,11 @@ def _layer_norm(kind: LayerNorm, layer: Layer, context: Context) -> nnx.LayerNor
     if context.aligned:
         cure = {"epsilon": kind.epsilon, "use_fast_variance": False}
     return nnx.LayerNorm(
-        layer.input_shapes[0][-1], param_dtype=context.dtype, rngs=context.rngs, **cure
+        layer.input_shapes[0][-1],
+        dtype=context.dtype,
+        param_dtype=context.param_dtype,
+        rngs=context.rngs,
+        **cure,
     )
 
 
@@ -146,9 +159,16 @@ CONSTRUCTORS: dict[str, Constructor] = {
 class GraphModel(nnx.Module):
     """The layers of a graph, called in its order."""
 
-    def __init__(self, graph: Graph, aligned: bool, dtype: np.dtype, seed: int) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        aligned: bool,
+        seed: int,
+        param_dtype: np.dtype,
+        dtype: jnp.dtype | None,
+    ) -> None:
         """``seed`` is that of dropout. Raises ``UnsupportedError`` for an unknown layer kind."""
-        context = Context(aligned, dtype, nnx.Rngs(params=0, dropout=seed))
+        context = Context(aligned, param_dtype, dtype, nnx.Rngs(params=0, dropout=seed))
         self.wiring = tuple((layer.name, layer.inputs) for layer in graph.layers)
         self.layers = nnx.List([_construct(layer, context) for layer in graph.layers])
 

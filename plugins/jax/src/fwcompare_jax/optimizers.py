@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from fwcompare.plugin import Job
@@ -47,7 +46,7 @@ def _learning_rate(job: Job) -> float | optax.Schedule:
     """A number, or the job's table by step; Optax's own schedules compute in float32."""
     if job.constant_learning_rate:
         return job.spec.optimizer.lr
-    table = jnp.asarray(job.learning_rates, np.dtype(job.spec.precision))
+    table = jnp.asarray(job.learning_rates, job.spec.dtype)
     return lambda step: table[step]
 
 

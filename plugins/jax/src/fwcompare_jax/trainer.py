@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from flax.training.dynamic_scale import DynamicScale
 
+from fwcompare.audit.settings import Settings
 from fwcompare.data.batches import Feed
 from fwcompare.errors import UnsupportedError
 from fwcompare.graph import Weights
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
-from fwcompare_jax import optimizers
+from fwcompare_jax import audit, optimizers, precision
 from fwcompare_jax.layers import GraphModel, canonical_names
 
 Leaves = list[jax.Array]
@@ -33,9 +35,16 @@ class JaxTrainer:
 
     def __init__(self, job: Job) -> None:
         """Raises ``UnsupportedError`` if the device or a layer kind is not there."""
+        self._job = job
         self._device = _device(job.spec.device.name)
-        model = partial(
-            GraphModel, job.graph, job.spec.aligned, np.dtype(job.spec.precision), job.spec.seed
+        spec = job.spec
+        self._model = model = partial(
+            GraphModel,
+            job.graph,
+            spec.aligned,
+            spec.seed,
+            spec.dtype,
+            precision.compute_dtype(spec),
         )
         names = canonical_names(job.graph)
         abstract = nnx.eval_shape(model)  # every weight is imported, so none is drawn
@@ -54,11 +63,15 @@ class JaxTrainer:
         ]
         roles = {name: parameter.role for name, parameter in job.graph.parameters()}
         self._optimizer = optimizers.make(job, [roles[name] for name in self._names])
-        self._slots = self._optimizer.init(self._params)
+        state = self._params, self._rest, self._optimizer.init(self._params)
+        # What a step returns is committed to the device of its data. Were the first step given
+        # anything that is not, the second would be compiled anew.
+        self._params, self._rest, self._slots, self._scale = jax.device_put(
+            (*state, precision.loss_scale(spec)), self._device
+        )
         self._criterion = {"cross_entropy": _cross_entropy, "mse": _mse}[job.spec.task.loss]
         self._inputs = jax.device_put(job.train.inputs, self._device)
         self._targets = jax.device_put(job.train.targets, self._device)
-        self._compilations = 0
         self._step = jax.jit(self._traced_step, donate_argnums=(0, 1, 2))
         self._outputs = jax.jit(self._traced_outputs)
         self._activations = jax.jit(self._traced_activations, static_argnames="training")
@@ -76,7 +89,8 @@ class JaxTrainer:
     ) -> tuple[jax.Array, Leaves]:
         """Loss of a batch in training mode, and the state that comes after it."""
         model = self._merge(self._train_def, params, rest)
-        loss = self._criterion(model(inputs), targets)
+        outputs = model(inputs).astype(self._job.spec.dtype)
+        loss = self._criterion(outputs, targets)
         return loss, jax.tree.leaves(nnx.state(model, nnx.Not(nnx.Param)))
 
     def _traced_step(
@@ -84,19 +98,24 @@ class JaxTrainer:
         params: Leaves,
         rest: Leaves,
         slots: optax.OptState,
+        scale: DynamicScale | None,
         inputs: jax.Array,
         targets: jax.Array,
         ids: jax.Array,
-    ) -> tuple[Leaves, Leaves, optax.OptState, jax.Array]:
-        self._compilations += 1  # Python runs once a shape, when jit traces it
-        value_and_grad = jax.value_and_grad(self._loss, has_aux=True)
-        (loss, rest), gradients = value_and_grad(params, rest, inputs[ids], targets[ids])
-        updates, slots = self._optimizer.update(gradients, slots, params)
-        return optax.apply_updates(params, updates), rest, slots, loss
+    ) -> tuple[Leaves, Leaves, optax.OptState, DynamicScale | None, jax.Array]:
+        value_and_grad = precision.value_and_grad(scale, self._loss)
+        scale, finite, (loss, rest), gradients = value_and_grad(
+            params, rest, inputs[ids], targets[ids]
+        )
+        updates, advanced = self._optimizer.update(gradients, slots, params)
+        stepped = optax.apply_updates(params, updates), advanced
+        if finite is not None:  # or the step is left out, and its place in the schedule with it
+            stepped = jax.tree.map(partial(jnp.where, finite), stepped, (params, slots))
+        return stepped[0], rest, stepped[1], scale, loss
 
     def _traced_outputs(self, params: Leaves, rest: Leaves, inputs: jax.Array) -> jax.Array:
         outputs: jax.Array = self._merge(self._eval_def, params, rest)(inputs)
-        return outputs
+        return outputs.astype(self._job.spec.dtype)
 
     def _traced_activations(
         self, params: Leaves, rest: Leaves, inputs: jax.Array, training: bool
@@ -111,10 +130,11 @@ class JaxTrainer:
             probe.epoch_begin(epoch)
             losses: Leaves = []
             for ids in feed.batches(epoch):
-                self._params, self._rest, self._slots, loss = step(
+                self._params, self._rest, self._slots, self._scale, loss = step(
                     self._params,
                     self._rest,
                     self._slots,
+                    self._scale,
                     inputs,
                     targets,
                     ids.astype(np.int32),
@@ -122,6 +142,9 @@ class JaxTrainer:
                 losses.append(loss)
                 probe.step()
             probe.epoch_end(lambda losses=losses: np.array(jax.device_get(losses)))
+
+    def batches(self, feed: Feed) -> Iterator[Any]:
+        return (ids.astype(np.int32) for ids in feed.all_batches())
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         return np.asarray(self._outputs(self._params, self._rest, inputs))
@@ -154,11 +177,25 @@ class JaxTrainer:
     def _named(self, leaves: Leaves) -> Weights:
         return {name: np.array(leaf) for name, leaf in zip(self._names, leaves, strict=True)}
 
+    def settings(self) -> Settings:
+        model = self._merge(self._train_def, self._params, self._rest)
+        rates = self._job.learning_rates
+        first = float(rates[0]) if len(rates) else self._job.spec.optimizer.lr
+        return audit.settings(self._job.graph, model, self._optimizer, first)
+
+    def draw(self) -> Weights:
+        fresh = nnx.to_flat_state(nnx.state(self._model()))
+        names = canonical_names(self._job.graph)
+        return {names[path]: np.array(leaf[...]) for path, leaf in fresh if path in names}
+
     def facts(self) -> dict[str, Any]:
+        jitted: tuple[Any, ...] = self._step, self._outputs
         return {
             "device": self._device.device_kind,
             "execution": "jax.jit",
-            "compilations": self._compilations,
+            "compilations": sum(function._cache_size() for function in jitted),
+            "precision_policy": precision.facts(self._job.spec),
+            **({"loss_scale": float(self._scale.scale)} if self._scale else {}),
         }
 
     def peak_device_bytes(self) -> int | None:

@@ -33,6 +33,10 @@ class KerasFront:
         return self.refusal(spec)
 
 
+#: float32 is float32, whatever the variables of the user's shell allow.
+STRICT_FLOAT32 = {"ONEDNN_DEFAULT_FPMATH_MODE": "STRICT", "NVIDIA_TF32_OVERRIDE": "0"}
+
+
 def tensorflow_environment(spec: RunSpec) -> dict[str, str]:
     """TensorFlow with Keras on it: the same for every engine that uses it."""
     threads = str(spec.device.threads)
@@ -42,6 +46,7 @@ def tensorflow_environment(spec: RunSpec) -> dict[str, str]:
         "TF_NUM_INTRAOP_THREADS": threads,
         "TF_NUM_INTEROP_THREADS": threads,
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        **STRICT_FLOAT32,
     }
     if spec.device.name == "cpu":
         own["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -50,7 +55,7 @@ def tensorflow_environment(spec: RunSpec) -> dict[str, str]:
 
 def _jax_environment(spec: RunSpec) -> dict[str, str]:
     """Types and platform are process-wide in JAX, so they are fixed before its import."""
-    own = {
+    return {
         "KERAS_BACKEND": "jax",
         # Keras would otherwise take this from a file in the user's home folder.
         "KERAS_NNX_ENABLED": "false",
@@ -59,11 +64,10 @@ def _jax_environment(spec: RunSpec) -> dict[str, str]:
         # A compilation is timed as a user meets it first, not as a cache on disk shortens it.
         "JAX_ENABLE_COMPILATION_CACHE": "0",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-    }
-    if spec.aligned:
         # On a GPU the default multiplies float32 in TF32; on a CPU this changes nothing.
-        own["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
-    return own
+        "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+        **STRICT_FLOAT32,
+    }
 
 
 def _torch_environment(spec: RunSpec) -> dict[str, str]:
@@ -72,6 +76,7 @@ def _torch_environment(spec: RunSpec) -> dict[str, str]:
         "KERAS_TORCH_DEVICE": spec.device.name,
         # A compilation is timed as a user meets it first, not as a cache on disk shortens it.
         "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+        **STRICT_FLOAT32,
     }
 
 

@@ -1,4 +1,4 @@
-"""The floating-point type of a run, and float64 on the backends where Keras withholds it.
+"""The floating-point types of a run, and float64 on the backends where Keras withholds it.
 
 Keras 3 maps the result of every float64 operation to float32 unless the backend is TensorFlow
 (``keras/src/backend/common/dtypes.py``, "to be aligned with JAX's default behavior"), although JAX
@@ -15,25 +15,28 @@ from fwcompare.errors import UnsupportedError
 
 
 def set_precision(precision: str) -> None:
-    """Make ``precision`` the type of every layer, variable and operation built from here on.
+    """Make ``precision`` the dtype policy of every layer built from here on.
+
+    A mixed policy keeps variables in float32.
 
     Raises:
         UnsupportedError: float64 was asked for and this Keras still computes in float32.
     """
-    keras.config.set_floatx(precision)
+    floatx = "float64" if precision == "float64" else "float32"
+    keras.config.set_floatx(floatx)
     keras.config.set_dtype_policy(precision)
     if keras.config.backend() != "tensorflow":
-        _map_float64_to(precision)
+        _map_float64_to(floatx)
     if precision == "float64":
         check_float64()
 
 
-def _map_float64_to(precision: str) -> None:
+def _map_float64_to(floatx: str) -> None:
     try:
         from keras.src.backend.common.dtypes import BIT64_TO_BIT32_DTYPE as mapping
     except ImportError:  # the self-test tells whether it is still needed
         return
-    mapping["float64"] = precision
+    mapping["float64"] = floatx
 
 
 def check_float64() -> None:

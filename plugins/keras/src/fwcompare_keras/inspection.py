@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 
+from fwcompare.audit.settings import Settings
 from fwcompare.data.batches import Arrays
 from fwcompare.graph import Weights
 from fwcompare.spec import RunSpec
-from fwcompare_keras import optimizers
+from fwcompare_keras import audit, optimizers
 from fwcompare_keras.backends import Backend
 from fwcompare_keras.network import Network
 
@@ -45,6 +47,26 @@ class Inspection:
         return optimizers.slots(
             self.optimizer, self.spec.optimizer, self.network, self.spec.aligned
         )
+
+    def settings(self) -> Settings:
+        return audit.settings(self.network, self.optimizer)
+
+    def draw(self) -> Weights:
+        return Network(self.network.graph, self.network.style).weights()
+
+    def precision_policy(self) -> dict[str, Any]:
+        """The arithmetic as Keras and its backend have it now, as a fact."""
+        tf32, settings = self.backend.float32_policy()
+        policy = keras.config.dtype_policy()
+        mechanism = f"dtype policy {policy.name}" if self.spec.mixed else None
+        return {
+            "precision_policy": {
+                "compute": policy.compute_dtype,
+                "mechanism": mechanism,
+                "tf32": tf32,
+                "settings": settings,
+            }
+        }
 
     def peak_device_bytes(self) -> int | None:
         return self.backend.peak_device_bytes()

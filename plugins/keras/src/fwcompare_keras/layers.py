@@ -25,13 +25,14 @@ class Style:
     """How layers are built, apart from their own options."""
 
     aligned: bool
-    precision: str
+    #: The type of weights and data; that of products is Keras's dtype policy.
+    dtype: str
     seed: int
 
     @property
     def exact(self) -> bool:
         """Whether constants must hold in float64."""
-        return self.aligned and self.precision == "float64"
+        return self.aligned and self.dtype == "float64"
 
     @property
     def cures_torch(self) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fwcompare.graph import INPUT, Graph, Weights
 from fwcompare_keras.layers import Style, construct
+from fwcompare_keras.tracing import model_class
 
 
 class Network:
@@ -18,9 +19,12 @@ class Network:
 
     def __init__(self, graph: Graph, style: Style) -> None:
         """Raises ``UnsupportedError`` for a layer that Keras cannot build as the graph means it."""
+        self.graph, self.style = graph, style
         keras.config.set_image_data_format("channels_last")
-        source = keras.Input(graph.input_shape, dtype=style.precision)
+        source = keras.Input(graph.input_shape, dtype=style.dtype)
         tensors = {INPUT: source}
+        #: What was called on each layer's inputs, by the layer's name.
+        self.natives: dict[str, Any] = {}
         #: Every variable by canonical name, in graph order.
         self.variables: dict[str, Any] = {}
         #: Those that are trained.
@@ -28,7 +32,7 @@ class Network:
         #: Those that the initialiser drew, which alone are decayed where only kernels are.
         self.kernels: dict[str, Any] = {}
         for layer in graph.layers:
-            native = construct(layer, style)
+            native = self.natives[layer.name] = construct(layer, style)
             inputs = [tensors[name] for name in layer.inputs]
             tensors[layer.name] = native(inputs[0] if len(inputs) == 1 else inputs)
             for parameter in layer.parameters:
@@ -38,7 +42,7 @@ class Network:
                     self.trainable[name] = variable
                 if parameter.role == "kernel":
                     self.kernels[name] = variable
-        self.model = keras.Model(source, tensors[graph.layers[-1].name])
+        self.model = model_class()(source, tensors[graph.layers[-1].name])
         del tensors[INPUT]
         self._every_layer = keras.Model(source, tensors)
 

@@ -29,8 +29,8 @@ class LearningRateTable(keras.optimizers.schedules.LearningRateSchedule):
     Keras's own schedules compute in float32, whatever the type of the model.
     """
 
-    def __init__(self, rates: np.ndarray, precision: str) -> None:
-        self._rates = ops.convert_to_tensor(rates.astype(precision))
+    def __init__(self, rates: np.ndarray, dtype: str) -> None:
+        self._rates = ops.convert_to_tensor(rates.astype(dtype))
         self._last = len(rates) - 1
 
     def __call__(self, step: Any) -> Any:
@@ -98,7 +98,7 @@ def make(
     learning_rates: np.ndarray | None,
     network: Network,
     aligned: bool,
-    precision: str,
+    dtype: str,
 ) -> keras.optimizers.Optimizer:
     """Build an optimizer on the network's trainable variables.
 
@@ -112,7 +112,7 @@ def make(
     rule = _rule(options)
     rate: Any = options.lr
     if learning_rates is not None and len(learning_rates):
-        rate = LearningRateTable(learning_rates, precision)
+        rate = LearningRateTable(learning_rates, dtype)
     arguments = {"learning_rate": rate, "global_clipnorm": options.clip_norm, **rule.given(options)}
     undecayed = network.undecayed(options.decay_scope)
     decay = options.weight_decay if len(undecayed) < len(network.trainable) else 0.0
@@ -122,7 +122,7 @@ def make(
         if decay and options.decay == "l2":
             made.l2 = decay
         elif decay:
-            made.weight_decay = rules.constant(decay, precision)
+            made.weight_decay = rules.constant(decay, dtype)
     else:
         # Left out, AdamW would decay by its default, and it alone does not take None for none.
         nothing = 0.0 if rule.native is keras.optimizers.AdamW else None

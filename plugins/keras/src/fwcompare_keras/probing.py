@@ -22,12 +22,14 @@ Logs = dict[str, Any] | None
 class ProbeCallback(keras.callbacks.Callback):
     """Reports each epoch's mean loss, which Keras keeps running: one number an epoch."""
 
-    def __init__(self, model: Any, feed: Feed, probe: Probe) -> None:
+    def __init__(self, model: Any, feed: Feed, probe: Probe, sizes: set[int]) -> None:
+        """``sizes`` takes up the sizes of batches, each by the end of the epoch that has it."""
         super().__init__()
         # On JAX, Callback.model copies the whole state back at every access.
         self._trained = model
         self._feed = feed
         self._probe = probe
+        self._sizes = sizes
         self._stop_at: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -37,6 +39,7 @@ class ProbeCallback(keras.callbacks.Callback):
         expected = self._feed.steps(self._feed.epochs[0])
         self._stop_at = steps - 1 if steps < expected else None
         self._feed.order(number)  # drawn and cached before the clock starts
+        self._sizes.add(self._feed.batch_sizes(number)[0])
         self._probe.epoch_begin(number)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
@@ -46,6 +49,7 @@ class ProbeCallback(keras.callbacks.Callback):
             self._trained.stop_training = True  # behind this step
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        self._sizes.update(self._feed.batch_sizes(epoch + 1))
         self._probe.step()
         self._probe.epoch_end(partial(self.losses, logs or {}))
 
@@ -57,8 +61,8 @@ class ProbeCallback(keras.callbacks.Callback):
 class StepLossCallback(ProbeCallback):
     """Reports the loss of every step, by starting the running mean anew; for proofs only."""
 
-    def __init__(self, model: Any, feed: Feed, probe: Probe) -> None:
-        super().__init__(model, feed, probe)
+    def __init__(self, model: Any, feed: Feed, probe: Probe, sizes: set[int]) -> None:
+        super().__init__(model, feed, probe, sizes)
         self._losses: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 from keras import ops
 
 
-def constant(value: float, precision: str) -> Any:
+def constant(value: float, dtype: str) -> Any:
     """A number that Keras may cast without losing digits on the way."""
-    return np.dtype(precision).type(value)
+    return np.dtype(dtype).type(value)
 
 
 class _L2(keras.optimizers.Optimizer):

@@ -17,7 +17,7 @@ from torch import Tensor
 from fwcompare_keras.rules import one_minus_power
 
 
-def constant(value: float, precision: str) -> float:
+def constant(value: float, dtype: str) -> float:
     """A number for Keras's own weight decay, which takes a Python number exactly."""
     return value
 

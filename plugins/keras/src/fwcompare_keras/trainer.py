@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from fwcompare_keras import backends, optimizers
 from fwcompare_keras.float64 import set_precision
 from fwcompare_keras.inspection import Inspection
 from fwcompare_keras.layers import Style
-from fwcompare_keras.network import Network
+from fwcompare_keras.network import Network, to_numpy
 from fwcompare_keras.probing import ProbeCallback, StepLossCallback
 
 #: Losses by name, each the mean over the batch.
@@ -42,7 +43,7 @@ class KerasTrainer(Inspection):
         self.backend = backends.load()
         self.device = self.backend.prepare(spec)
         set_precision(spec.precision)
-        self.network = Network(job.graph, Style(spec.aligned, spec.precision, spec.seed))
+        self.network = Network(job.graph, Style(spec.aligned, spec.dtype.name, spec.seed))
         self.network.load(job.initial_weights)
         self.model = self.network.model
         self.loss = LOSSES[spec.task.loss]()
@@ -51,10 +52,14 @@ class KerasTrainer(Inspection):
             None if job.constant_learning_rate else job.learning_rates,
             self.network,
             spec.aligned,
-            spec.precision,
+            spec.dtype.name,
         )
         self.model.compile(optimizer=self.optimizer, loss=self.loss, **COMPILE[spec.execution])
         self.data = self.backend.place(job.train, spec)
+        #: Sizes of the batches so far, in training and in prediction.
+        self.trained_sizes: set[int] = set()
+        self.predicted_sizes: set[int] = set()
+        self.loss_scale: dict[str, float] = {}
 
     def fit(self, feed: Feed, probe: Probe) -> None:
         follow = StepLossCallback if self.spec.measure.step_losses else ProbeCallback
@@ -66,12 +71,19 @@ class KerasTrainer(Inspection):
                 steps_per_epoch=part.steps(part.epochs[0]),
                 shuffle=False,
                 verbose=0,
-                callbacks=[follow(self.model, part, probe)],
+                callbacks=[follow(self.model, part, probe, self.trained_sizes)],
             )
+        self.loss_scale = loss_scale(self.model.optimizer)
+
+    def batches(self, feed: Feed) -> Iterator[Any]:
+        # A pipeline of tf.data has no end by itself.
+        whole = self.backend.batches(self.data, feed, self.spec)
+        return islice(iter(whole), feed.step_count)
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
-        outputs: np.ndarray = self.model.predict_on_batch(self.backend.host_batch(inputs))
-        return outputs
+        self.predicted_sizes.add(len(inputs))
+        outputs = self.model.predict_on_batch(self.backend.host_batch(inputs))
+        return np.asarray(outputs, self.spec.dtype)
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -80,7 +92,19 @@ class KerasTrainer(Inspection):
             "execution": self.backend.execution(self.model),
             "jit_compile": bool(self.model.jit_compile),
             "optimizer": type(self.optimizer).__name__,
+            **self.precision_policy(),
+            **self.loss_scale,
+            **self.backend.compilations(
+                self.model, len(self.trained_sizes) + len(self.predicted_sizes)
+            ),
         }
+
+
+def loss_scale(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
+    """The present factor of the loss; empty where it is not scaled."""
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return {}
+    return {"loss_scale": float(to_numpy(optimizer.dynamic_scale))}
 
 
 def _from_epoch_starts(feed: Feed) -> Iterator[Feed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fwcompare.spec import RunSpec
 from fwcompare_pytorch import PyTorch
 
 
@@ -13,6 +14,14 @@ class Lightning(PyTorch):
     packages = ("fwcompare_lightning", "fwcompare_pytorch")
     requirements = ("pytorch-lightning", "torch")
     colour = "#792EE5"
+
+    def supports(self, spec: RunSpec) -> str | None:
+        if spec.precision == "mixed_float16" and spec.device.name == "cpu":
+            return (
+                "Lightning has no float16 on a CPU: it puts bfloat16 in its place. "
+                "Choose precision=mixed_bfloat16."
+            )
+        return super().supports(spec)
 
 
 FRONT = Lightning()

@@ -27,5 +27,5 @@ class GraphLightningModule(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: optim.Optimizer) -> None:
         """Do what the PyTorch plugin does between the gradients and the step."""
-        for act in self.update.before:
+        for act in self.update.outside:
             act()

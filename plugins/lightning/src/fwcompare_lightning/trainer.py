@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.warnings import PossibleUserWarning
 
+from fwcompare.audit.settings import Settings
 from fwcompare.data.batches import Feed
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
 from fwcompare_lightning.callback import ProbeCallback
 from fwcompare_lightning.feeding import loader
 from fwcompare_lightning.module import GraphLightningModule
+from fwcompare_pytorch.audit import clipping
 from fwcompare_pytorch.trainer import PyTorchTrainer
 
-_PRECISIONS = {"float32": "32-true", "float64": "64-true"}
+_PRECISIONS = {
+    "float32": "32-true",
+    "float64": "64-true",
+    "mixed_bfloat16": "bf16-mixed",
+    "mixed_float16": "16-mixed",
+}
 
 
 class LightningTrainer(PyTorchTrainer):
@@ -31,6 +39,11 @@ class LightningTrainer(PyTorchTrainer):
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", category=PossibleUserWarning)
         warnings.filterwarnings("ignore", category=FutureWarning, module="pytorch_lightning")
+
+    def fuses(self) -> bool:
+        """Under autocast Lightning refuses to clip for a fused step, even of unscaled gradients."""
+        clips = self.spec.optimizer.clip_norm is not None and not self.spec.aligned
+        return super().fuses() and not (clips and self.spec.mixed)
 
     def clip(self, most: float) -> None:
         """Clip exactly; in native semantics it is Lightning that clips, see ``fit``."""
@@ -53,9 +66,25 @@ class LightningTrainer(PyTorchTrainer):
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        # Lightning scales the loss by a scaler of its own.
+        self.arithmetic.scaler = trainer.scaler
         self.module.train()
         trainer.fit(self.module, loader(self.inputs, self.targets, feed))
         self.module.to(self.device)  # Lightning leaves a model on the CPU
+
+    def batches(self, feed: Feed) -> Iterator[Any]:
+        loaded = loader(self.inputs, self.targets, feed)
+        for number, _ in enumerate(feed.epochs):
+            loaded.sampler.set_epoch(number)  # type: ignore[attr-defined]
+            yield from loaded
+
+    def settings(self) -> Settings:
+        found = super().settings()
+        most = self.spec.optimizer.clip_norm
+        if most is not None and not self.spec.aligned:
+            # Lightning clips with the very function of PyTorch.
+            found["optimizer"] |= clipping(most, exact=False)
+        return found
 
     def facts(self) -> dict[str, Any]:
         return {**super().facts(), "loop": "Trainer.fit"}

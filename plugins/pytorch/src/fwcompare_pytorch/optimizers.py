@@ -117,8 +117,19 @@ class DecoupledDecay:
 class Update:
     """The optimizer of a model, and all that goes before its step."""
 
-    def __init__(self, options: Optimizer, model: GraphModel, aligned: bool) -> None:
-        """Raises ``UnsupportedError`` for an optimizer without a rule."""
+    def __init__(
+        self,
+        options: Optimizer,
+        model: GraphModel,
+        aligned: bool,
+        scaled: bool = False,
+        fused: bool = True,
+    ) -> None:
+        """``scaled`` says that a ``GradScaler`` decides at each step whether to take it.
+
+        ``fused`` allows a step in one kernel, which unscales by itself and so after clipping.
+        Raises ``UnsupportedError`` for an optimizer without a rule.
+        """
         if options.name not in OPTIMIZERS:
             raise UnsupportedError(
                 f"PyTorch's plugin has no optimizer '{options.name}'.",
@@ -131,7 +142,8 @@ class Update:
         self.model = model
         self.parameters = [_parameter(place.tensor) for _, place in model.trainable()]
         native, decays_itself = self.rule.native, True
-        arguments = {**self.rule.stated(options), **self.rule.implementation}
+        self.implementation = self.rule.implementation if fused else {"foreach": True}
+        arguments = {**self.rule.stated(options), **self.implementation}
         if aligned:
             arguments |= self.rule.constants(options)
             if native in _ADAM_BY_DECAY.values():
@@ -147,9 +159,22 @@ class Update:
         # PyTorch refuses no groups at all; a model that only pools has nothing to train.
         self.optimizer = native(used or groups, lr=options.lr, **arguments)
         self.before: list[Before] = []
+        self.scaled = scaled
+        if scaled:
+            self.optimizer.register_step_pre_hook(self._within_step)
         if decayed and not decays_itself:
             group = self.optimizer.param_groups[0]
             self.before.append(DecoupledDecay(group, options.weight_decay))
+
+    @property
+    def outside(self) -> Sequence[Before]:
+        """What a loop has to do before it calls the optimizer's step."""
+        return () if self.scaled else self.before
+
+    def _within_step(self, *_: Any) -> None:
+        """A step that a scaler leaves out has no place in the schedule and decays nothing."""
+        for act in self.before:
+            act()
 
     def _by_decay(self, options: Optimizer) -> tuple[list[Tensor], list[Tensor]]:
         """The trainable tensors that are decayed, and those that are not."""
@@ -181,7 +206,7 @@ class Update:
         }
 
     def __str__(self) -> str:
-        how = ", ".join(f"{name}={value}" for name, value in self.rule.implementation.items())
+        how = ", ".join(f"{name}={value}" for name, value in self.implementation.items())
         return f"torch.optim.{type(self.optimizer).__name__}({how})"
 
 

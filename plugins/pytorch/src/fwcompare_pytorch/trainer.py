@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fwcompare.audit.settings import Settings
 from fwcompare.data.batches import Feed
 from fwcompare.errors import UnsupportedError
 from fwcompare.graph import Weights
 from fwcompare.graph.kinds import BatchNorm
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
+from fwcompare_pytorch import audit, compilations
 from fwcompare_pytorch.model import GraphModel
 from fwcompare_pytorch.optimizers import Update
+from fwcompare_pytorch.precision import Arithmetic
 
 #: Losses by name, each the mean over the batch.
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -51,12 +55,12 @@ class PyTorchTrainer:
         _refuse_lone_rows(job)
         torch.set_num_threads(spec.device.threads)
         self.device = _device(spec.device.name)
-        # By default cuDNN convolves float32 in TF32, with ten bits of mantissa.
-        torch.backends.cudnn.allow_tf32 = not spec.aligned
-        dtype = getattr(torch, spec.precision)
-        self.model = GraphModel(job.graph, spec.aligned, device=self.device, dtype=dtype)
+        self.arithmetic = Arithmetic(spec, self.device)
+        factory = {"device": self.device, "dtype": self.arithmetic.dtype}
+        self.model = GraphModel(job.graph, spec.aligned, **factory)
         self.model.fill(job.initial_weights)
-        self.update = Update(spec.optimizer, self.model, spec.aligned)
+        scaled = self.arithmetic.scaler is not None
+        self.update = Update(spec.optimizer, self.model, spec.aligned, scaled, self.fuses())
         if spec.optimizer.clip_norm is not None:
             self.clip(spec.optimizer.clip_norm)
         if not job.constant_learning_rate:
@@ -64,11 +68,16 @@ class PyTorchTrainer:
         self.objective: nn.Module = Objective(self.model, spec.task.loss)
         self.inference: nn.Module = self.model
         if spec.execution == "compiled":
+            compilations.start()
             self.objective = torch.compile(self.objective)  # type: ignore[assignment]
             self.inference = torch.compile(self.model)  # type: ignore[assignment]
         self.inputs = self.tensor(job.train.inputs)
         self.targets = self.labels_or_values(job.train.targets)
         torch.manual_seed(spec.seed)  # after the model: what it draws is overwritten anyway
+
+    def fuses(self) -> bool:
+        """Whether the optimizer may step in one kernel, which unscales after clipping."""
+        return self.arithmetic.scaler is None
 
     def clip(self, most: float) -> None:
         """Clip gradients by their global norm: exactly, or as PyTorch does."""
@@ -80,37 +89,51 @@ class PyTorchTrainer:
             array = array.copy()
         return torch.from_numpy(array).to(self.device)
 
+    def host(self, tensor: Tensor) -> np.ndarray:
+        """A tensor as an array of the run's type; NumPy knows no bfloat16."""
+        array: np.ndarray = tensor.to(self.arithmetic.dtype).cpu().numpy()
+        return array
+
     def labels_or_values(self, targets: np.ndarray) -> Tensor:
         """Targets on the device; PyTorch's cross-entropy takes labels as int64."""
         tensor = self.tensor(targets)
         return tensor if tensor.is_floating_point() else tensor.long()
 
     def fit(self, feed: Feed, probe: Probe) -> None:
-        optimizer, before = self.update.optimizer, self.update.before
+        optimizer, before = self.update.optimizer, self.update.outside
+        arithmetic = self.arithmetic
         for epoch in feed.epochs:
-            order = torch.from_numpy(feed.order(epoch)).to(self.device)
+            batches = self.epoch(feed, epoch)
             losses: list[Tensor] = []
             self.model.train()
             probe.epoch_begin(epoch)
-            for ids in torch.split(order, feed.batch_size):
-                inputs = self.inputs.index_select(0, ids)
-                targets = self.targets.index_select(0, ids)
+            for inputs, targets in batches:
                 optimizer.zero_grad(set_to_none=True)
-                loss = self.objective(inputs, targets)
-                loss.backward()
+                with arithmetic.autocast():
+                    loss = self.objective(inputs, targets)
+                arithmetic.backward(loss)
                 for act in before:
                     act()
-                optimizer.step()
+                arithmetic.step(optimizer)
                 losses.append(loss.detach())
                 probe.step()
             probe.epoch_end(partial(fetch, losses))
 
+    def epoch(self, feed: Feed, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets of each batch of an epoch, gathered when they are asked for."""
+        order = torch.from_numpy(feed.order(epoch)).to(self.device)
+        for ids in torch.split(order, feed.batch_size):
+            yield self.inputs.index_select(0, ids), self.targets.index_select(0, ids)
+
+    def batches(self, feed: Feed) -> Iterator[Any]:
+        return chain.from_iterable(self.epoch(feed, epoch) for epoch in feed.epochs)
+
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         if self.model.training:
             self.model.eval()
-        with torch.inference_mode():
-            outputs: np.ndarray = self.inference(self.tensor(inputs)).cpu().numpy()
-        return outputs
+        with torch.inference_mode(), self.arithmetic.autocast():
+            outputs = self.inference(self.tensor(inputs))
+        return self.host(outputs)
 
     def synchronize(self) -> None:
         if self.device.type == "cuda":
@@ -130,21 +153,29 @@ class PyTorchTrainer:
 
     def activations(self, inputs: np.ndarray, training: bool) -> dict[str, np.ndarray]:
         self.model.train(training)
-        with self.undisturbed(), torch.no_grad():
+        with self.undisturbed(), torch.no_grad(), self.arithmetic.autocast():
             outputs = self.model.activations(self.tensor(inputs))
-        return {name: output.cpu().numpy() for name, output in outputs.items()}
+        return {name: self.host(output) for name, output in outputs.items()}
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
         places = dict(self.model.trainable())
         self.model.train()
         with self.undisturbed():
-            loss = self.objective(self.tensor(inputs), self.labels_or_values(targets))
+            with self.arithmetic.autocast():
+                loss = self.objective(self.tensor(inputs), self.labels_or_values(targets))
             found = torch.autograd.grad(loss, [place.tensor for place in places.values()])
         gradients = zip(places.items(), found, strict=True)
         return loss.item(), {name: place.canonical(g) for (name, place), g in gradients}
 
     def slots(self) -> dict[str, Weights]:
         return self.update.slots()
+
+    def settings(self) -> Settings:
+        return audit.settings(self.model, self.update)
+
+    def draw(self) -> Weights:
+        with torch.random.fork_rng([]):
+            return GraphModel(self.model.graph, self.spec.aligned).weights()
 
     def facts(self) -> dict[str, Any]:
         cuda = self.device.type == "cuda"
@@ -154,6 +185,8 @@ class PyTorchTrainer:
             "optimizer": str(self.update),
             "memory_format": "channels_last",
             "threads": torch.get_num_threads(),
+            **self.arithmetic.facts(),
+            **(compilations.facts() if self.spec.execution == "compiled" else {}),
         }
 
     def peak_device_bytes(self) -> int | None:

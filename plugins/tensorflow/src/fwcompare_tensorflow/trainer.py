@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,6 +20,7 @@ from fwcompare_keras.float64 import set_precision
 from fwcompare_keras.inspection import Inspection
 from fwcompare_keras.layers import Style
 from fwcompare_keras.network import Network
+from fwcompare_keras.trainer import loss_scale
 
 #: How each execution turns a Python function into one that TensorFlow runs.
 EXECUTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
@@ -29,11 +31,16 @@ EXECUTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
 
 
 def _cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, _whole(logits)))
 
 
 def _mse(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(tf.math.squared_difference(outputs, targets))
+    return tf.reduce_mean(tf.math.squared_difference(_whole(outputs), targets))
+
+
+def _whole(outputs: tf.Tensor) -> tf.Tensor:
+    """Outputs in the type of the weights, as Keras's own losses take them."""
+    return tf.cast(outputs, keras.config.floatx())
 
 
 #: Losses by name, each the mean over the batch.
@@ -50,7 +57,7 @@ class TensorFlowTrainer(Inspection):
         self.backend: Backend = backend
         self.device = backend.prepare(spec)
         set_precision(spec.precision)
-        self.network = Network(job.graph, Style(spec.aligned, spec.precision, spec.seed))
+        self.network = Network(job.graph, Style(spec.aligned, spec.dtype.name, spec.seed))
         self.network.load(job.initial_weights)
         self.model = self.network.model
         self.variables = self.model.trainable_variables
@@ -60,8 +67,13 @@ class TensorFlowTrainer(Inspection):
             None if job.constant_learning_rate else job.learning_rates,
             self.network,
             spec.aligned,
-            spec.precision,
+            spec.dtype.name,
         )
+        #: What is applied: the optimizer, within one that scales the loss where float16 needs it.
+        self.applied: keras.optimizers.Optimizer = self.optimizer
+        if spec.compute_type == "float16":
+            self.applied = keras.optimizers.LossScaleOptimizer(self.optimizer)
+            self.applied.build(self.variables)
         self.inputs = tf.convert_to_tensor(job.train.inputs)
         self.targets = tf.convert_to_tensor(job.train.targets)
         execution = EXECUTIONS[spec.execution]
@@ -73,7 +85,8 @@ class TensorFlowTrainer(Inspection):
         with tf.GradientTape() as tape:
             outputs = self.model(tf.gather(self.inputs, ids), training=True)
             loss = self.loss(tf.gather(self.targets, ids), outputs)
-        self.optimizer.apply(tape.gradient(loss, self.variables), self.variables)
+            scaled = self.applied.scale_loss(loss)
+        self.applied.apply(tape.gradient(scaled, self.variables), self.variables)
         return loss
 
     def fit(self, feed: Feed, probe: Probe) -> None:
@@ -88,9 +101,12 @@ class TensorFlowTrainer(Inspection):
                 probe.step()
             probe.epoch_end(partial(fetch, losses))
 
+    def batches(self, feed: Feed) -> Iterator[Any]:
+        return map(tf.constant, feed.all_batches())
+
     def predict(self, inputs: np.ndarray) -> np.ndarray:
-        outputs: np.ndarray = self.infer(tf.convert_to_tensor(inputs)).numpy()
-        return outputs
+        outputs = self.infer(tf.convert_to_tensor(inputs)).numpy()
+        return np.asarray(outputs, self.spec.dtype)
 
     def facts(self) -> dict[str, Any]:
         names = {"native": "tf.function", "eager": "eager", "compiled": "tf.function with XLA"}
@@ -99,7 +115,16 @@ class TensorFlowTrainer(Inspection):
             "execution": names[self.spec.execution],
             "jit_compile": self.spec.execution == "compiled",
             "optimizer": type(self.optimizer).__name__,
+            **self.precision_policy(),
+            **loss_scale(self.applied),
+            **self._compilations(),
         }
+
+    def _compilations(self) -> dict[str, int]:
+        if self.spec.execution == "eager":
+            return {}
+        functions: tuple[Any, ...] = self.step, self.infer
+        return {"compilations": sum(f.experimental_get_tracing_count() for f in functions)}
 
 
 def fetch(losses: list[tf.Tensor]) -> np.ndarray:

@@ -45,6 +45,15 @@ class Backend(Protocol):
     def execution(self, model: Any) -> str:
         """How the compiled Keras model runs its training step."""
 
+    def float32_policy(self) -> tuple[bool, dict[str, Any]]:
+        """Whether float32 may be computed in TF32, and the settings that say so."""
+
+    def compilations(self, model: Any, batch_sizes: int) -> dict[str, int]:
+        """Programs compiled so far, as a fact; empty where nothing is compiled.
+
+        ``batch_sizes`` counts the sizes of batches so far, in training and in prediction.
+        """
+
     def peak_device_bytes(self) -> int | None:
         """Peak memory of an accelerator; None on a CPU."""
 

@@ -96,6 +96,15 @@ def execution(model: Any) -> str:
     return "jax.jit" if model.jit_compile else "op by op"
 
 
+def float32_policy() -> tuple[bool, dict[str, Any]]:
+    precision = jax.config.jax_default_matmul_precision
+    return precision != "highest", {"jax_default_matmul_precision": precision}
+
+
+def compilations(model: Any, batch_sizes: int) -> dict[str, int]:
+    return {"compilations": model.traces} if model.jit_compile else {}
+
+
 def peak_device_bytes() -> int | None:
     statistics = jax.local_devices()[0].memory_stats()
     return int(statistics["peak_bytes_in_use"]) if statistics else None

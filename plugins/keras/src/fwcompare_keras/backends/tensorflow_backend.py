@@ -14,7 +14,8 @@ from fwcompare.spec import RunSpec
 
 
 def prepare(spec: RunSpec) -> str:
-    tf.config.experimental.enable_tensor_float_32_execution(not spec.aligned)
+    # On by default, with ten bits of float32's mantissa.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     if spec.device.name == "cpu":
         return "cpu"
     found = tf.config.list_physical_devices("GPU")
@@ -80,6 +81,18 @@ def execution(model: Any) -> str:
     if model.run_eagerly:
         return "eager"
     return "tf.function with XLA" if model.jit_compile else "tf.function"
+
+
+def float32_policy() -> tuple[bool, dict[str, Any]]:
+    tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
+    return tf32, {"tensor_float_32_execution_enabled": tf32}
+
+
+def compilations(model: Any, batch_sizes: int) -> dict[str, int]:
+    if model.run_eagerly:
+        return {}
+    # Keras traces for batches of any size, but XLA then compiles each size by itself.
+    return {"compilations": batch_sizes if model.jit_compile else model.traces}
 
 
 def peak_device_bytes() -> int | None:

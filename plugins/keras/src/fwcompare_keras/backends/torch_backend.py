@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._dynamo.utils import counters
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from fwcompare.data.batches import Arrays, Feed
@@ -16,6 +17,14 @@ from fwcompare.spec import RunSpec
 
 def prepare(spec: RunSpec) -> str:
     torch.set_num_threads(spec.device.threads)
+    # cuDNN's convolutions take TF32 by default, with ten bits of float32's mantissa.
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    if spec.execution == "compiled":
+        # A function that was compiled too often is not compiled again, so in a warm worker one run
+        # would tell on the next.
+        torch._dynamo.reset()
+        counters.clear()
     if spec.device.name == "cpu":
         return "cpu"
     if not torch.cuda.is_available():
@@ -23,8 +32,6 @@ def prepare(spec: RunSpec) -> str:
             "device=cuda: this PyTorch sees no CUDA device.",
             "Choose device=cpu, or install a PyTorch with CUDA and look at nvidia-smi.",
         )
-    if spec.aligned:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     return torch.cuda.get_device_name()
 
 
@@ -74,6 +81,24 @@ def loss_and_gradients(
 
 def execution(model: Any) -> str:
     return "torch.compile" if model.jit_compile else "eager"
+
+
+def float32_policy() -> tuple[bool, dict[str, Any]]:
+    settings = {
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cuda.matmul.allow_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn.allow_tf32": torch.backends.cudnn.allow_tf32,
+    }
+    return settings["cuda.matmul.allow_tf32"] or settings["cudnn.allow_tf32"], settings
+
+
+def compilations(model: Any, batch_sizes: int) -> dict[str, int]:
+    if not model.jit_compile:
+        return {}
+    return {
+        "compilations": counters["stats"]["unique_graphs"],
+        "graph_breaks": counters["graph_break"].total(),
+    }
 
 
 def peak_device_bytes() -> int | None:

@@ -1,0 +1,42 @@
+"""Where runs lie: finding one by its name or path, and all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fwcompare.errors import RequestError, unknown
+from fwcompare.record import SPEC_FILE
+
+
+def find_run(name: str, outputs: Path) -> Path:
+    """The folder of a run: a path, or the name of a run under ``outputs``.
+
+    Raises:
+        RequestError: there is none, or the folder is not a run's.
+    """
+    places = [Path(name).expanduser()]
+    if Path(name).name == name:
+        places += [outputs / "runs" / name, *sorted(outputs.glob(f"sweeps/*/{name}"))]
+    for place in places:
+        if (place / SPEC_FILE).is_file():
+            return place
+    for place in places:
+        if place.exists():
+            raise RequestError(
+                f"{place} is no run: there is no {SPEC_FILE} in it.",
+                f"Runs lie in {outputs}; `fwcompare runs` lists them.",
+            )
+    known = unknown("run", name, [path.name for path in all_runs(outputs)])
+    near = (known.hint or "").partition("Choose from")[0]  # every run there is would be too many
+    raise RequestError(
+        f"There is no run '{name}'.",
+        f"{near}Runs lie in {outputs}; `fwcompare runs` lists them.",
+    )
+
+
+def all_runs(outputs: Path, sweep: str | None = None) -> Iterator[Path]:
+    """Run folders under ``outputs``: single runs and those of sweeps, or those of one sweep."""
+    if sweep is None:
+        yield from outputs.glob("runs/*/")
+    yield from outputs.glob(f"sweeps/{sweep or '*'}/*/")

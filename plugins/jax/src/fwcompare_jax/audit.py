@@ -1,0 +1,146 @@
+"""What the built modules and the built chain of transformations hold, in the contract's words.
+
+Optax keeps an optimizer's numbers in the closures of its functions and nowhere else, so they are
+read from there.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import optax
+from flax import nnx
+
+from fwcompare.audit.settings import Settings
+from fwcompare.graph import Graph, Layer
+from fwcompare.graph.kinds import same_padding
+from fwcompare_jax.layers import GraphModel
+
+#: What Optax calls the contract's options, by a number that only that rule has.
+_RULES: dict[str, dict[str, str]] = {
+    "b1": {"b1": "beta1", "b2": "beta2", "eps": "epsilon"},
+    "eps_in_sqrt": {"decay": "rho", "eps": "epsilon"},
+    "initial_accumulator_value": {"initial_accumulator_value": "initial_accumulator",
+                                  "eps": "epsilon"},
+    "initial": {"initial": "initial_accumulator", "epsilon": "epsilon"},
+    "nesterov": {"decay": "momentum", "nesterov": "nesterov"},
+}  # fmt: skip
+
+
+def settings(
+    graph: Graph,
+    model: GraphModel,
+    optimizer: optax.GradientTransformation,
+    learning_rate: float,
+) -> Settings:
+    """Values by layer and quantity, and those of the optimizer.
+
+    ``learning_rate`` is that of the first step, for a chain that holds a schedule.
+    """
+    found = {"optimizer": {"class": "optax.chain", "lr": learning_rate, **_optimizer(optimizer)}}
+    for layer, native in zip(graph.layers, model.layers, strict=True):
+        if values := dict(_layer(layer, native)):
+            found[layer.name] = values
+    return found
+
+
+def links(chain: optax.GradientTransformation) -> list[dict[str, Any]]:
+    """The values that each transformation of a chain closed over, in the chain's order."""
+    starts = inspect.getclosurevars(chain.init).nonlocals["init_fns"]
+    steps = inspect.getclosurevars(chain.update).nonlocals["update_fns"]
+    return [
+        {**dict(_closed_over(start)), **dict(_closed_over(step))}
+        for start, step in zip(starts, steps, strict=True)
+    ]
+
+
+def _closed_over(value: Any) -> Iterator[tuple[str, Any]]:
+    """Values in the closure of a function, and of the functions that it closed over."""
+    if isinstance(value, optax.GradientTransformation):
+        yield from _closed_over(value.init)
+        yield from _closed_over(value.update)
+    if not inspect.isfunction(value):
+        return
+    for name, held in inspect.getclosurevars(value).nonlocals.items():
+        if inspect.isfunction(held) or isinstance(held, optax.GradientTransformation):
+            yield from _closed_over(held)
+        else:
+            yield name, held
+
+
+def _optimizer(chain: optax.GradientTransformation) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    decay: dict[str, Any] = {"decay": "none"}
+    rule_passed = False
+    for link in links(chain):
+        if "max_norm" in link:
+            found |= {"clip_norm": link["max_norm"], "clip_factor": "most / norm"}
+        elif "weight_decay" in link:
+            decay = {
+                # Before the rule it is a part of the gradient, behind it a part of the step.
+                "decay": "decoupled" if rule_passed else "l2",
+                "weight_decay": link["weight_decay"],
+                "decayed_tensors": sum(link["mask"]),
+            }
+        elif "step_size" in link:
+            found["lr"] = -link["step_size"]
+        else:
+            found |= _rule(link)
+            rule_passed = True
+    return found | decay
+
+
+def _rule(link: dict[str, Any]) -> dict[str, Any]:
+    """The options of a rule; none for plain descent and for the learning rate."""
+    for mark, options in _RULES.items():
+        if mark in link:
+            found = {name: link[key] for key, name in options.items()}
+            break
+    else:
+        return {}
+    if "momentum" in found:
+        found["momentum_buffer"] = "without the learning rate"
+    if "epsilon" in found:
+        inside = link.get("eps_in_sqrt", "initial_accumulator_value" in link)
+        place = "beside the corrected root" if "b1" in link else "beside the root"
+        found["epsilon_place"] = "inside the root" if inside else place
+    return found
+
+
+def _layer(layer: Layer, native: Any) -> Iterator[tuple[str, Any]]:
+    match native:
+        case nnx.Linear():
+            yield "class", "nnx.Linear"
+            yield "bias", native.use_bias
+        case nnx.Conv():
+            yield "class", "nnx.Conv"
+            yield "bias", native.use_bias
+            yield "padding", _padding(native.padding, layer, native.kernel_size, native.strides)
+        case partial(func=nnx.avg_pool):
+            counted = native.keywords.get("count_include_pad", True)
+            yield "class", "nnx.avg_pool"
+            yield "padded_cells", "counted as zeros" if counted else "left out"
+        case nnx.BatchNorm():
+            yield "class", "nnx.BatchNorm"
+            yield "momentum", native.momentum
+            yield "epsilon", native.epsilon
+            yield "moving_variance", "biased"
+        case nnx.LayerNorm():
+            yield "class", "nnx.LayerNorm"
+            yield "epsilon", native.epsilon
+        case nnx.Dropout():
+            yield "class", "nnx.Dropout"
+            yield "rate", native.rate
+
+
+def _padding(
+    padding: Any, layer: Layer, window: tuple[int, ...], strides: tuple[int, ...]
+) -> list[list[int]]:
+    """Cells (before, after) of each axis: Flax keeps the word, and XLA pads by this rule."""
+    if padding == "VALID":
+        return [[0, 0] for _ in window]
+    sizes = layer.input_shapes[0]
+    return [list(same_padding(*axis)) for axis in zip(sizes, window, strides, strict=False)]
