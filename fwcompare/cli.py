@@ -134,7 +134,7 @@ def job(cfg: Any) -> str:
     with open_dict(cfg):
         made = configuration(OmegaConf.merge(cfg, {"hydra": hydra_node}))
     if hydra_node.mode == RunMode.MULTIRUN:
-        from fwcompare.sweep import run_cell
+        from fwcompare.multirun import run_cell
 
         return run_cell(made)
     from fwcompare.single import run_single

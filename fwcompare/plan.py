@@ -28,7 +28,8 @@ class Plan:
     upper_spread: float
     #: Seeds until the interval reaches no farther than the precision to either side.
     for_interval: int | None
-    #: Seeds that find a true difference of the size of the precision in four sweeps of five.
+    #: Seeds that find a true difference of the size of the precision in four sweeps of five; with
+    #: an A/A control also above its noise floor.
     for_detection: int | None
 
 
@@ -56,6 +57,7 @@ def _plans(comparison: Comparison, precision: float) -> Iterator[Plan]:
         if row.speed.kind not in (BASELINE, CONTROL) and row.speed.estimate is not None
     ]
     criteria = comparison.criteria
+    controlled = any(row.control for row in comparison.rows)
     size = math.log1p(precision)
     for label, estimate in tested:
         if not estimate.spread:
@@ -69,5 +71,10 @@ def _plans(comparison: Comparison, precision: float) -> Iterator[Plan]:
             spread=estimate.spread,
             upper_spread=upper,
             for_interval=seeds_for_precision(upper, size, criteria.confidence),
-            for_detection=seeds_for_detection(upper, size, criteria.alpha / len(tested)),
+            for_detection=seeds_for_detection(
+                upper,
+                size,
+                criteria.alpha / len(tested),
+                floor_confidence=criteria.confidence if controlled else None,
+            ),
         )

@@ -16,7 +16,7 @@ HEAVY = ("torch", "pytorch_lightning", "tensorflow", "keras", "jax", "flax", "ml
         "from fwcompare.cli import main; main(['--cfg', 'job'])",
         "from fwcompare.cli import main; main(['--help'])",
         "from fwcompare.cli import main; main(['plugins'])",
-        "import fwcompare.sweep, fwcompare.single, fwcompare.tracker, fwcompare.parity.prove",
+        "import fwcompare.multirun, fwcompare.single, fwcompare.tracker, fwcompare.parity.prove",
         "from fwcompare.plugin import installed, front; [front(name) for name in installed()]",
     ],
 )

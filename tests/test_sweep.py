@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from fwcompare.record import RunRecord
-from fwcompare.sweep import Cell, in_order
+from fwcompare.multirun import Cell, in_order
 
 SHORT = ["model=logistic", "trainer.epochs=2", "device.threads=1", "parity.in_sweep=false"]
 

@@ -43,24 +43,60 @@ def seeds_for_precision(spread: float, half_width: float, confidence: float) -> 
 
 
 def seeds_for_detection(
-    spread: float, difference: float, alpha: float, power: float = POWER
+    spread: float,
+    difference: float,
+    alpha: float,
+    power: float = POWER,
+    floor_confidence: float | None = None,
 ) -> int | None:
     """The least number of pairs that finds a true ``difference`` with probability ``power``.
 
-    By the noncentral t distribution, two-sided at ``alpha``. None beyond ``MOST``.
+    Two-sided at ``alpha``, by the noncentral t distribution. With ``floor_confidence`` the
+    difference must also exceed the noise floor of an A/A control, the far end of an interval of
+    that confidence. None beyond ``MOST``.
     """
     if spread == 0:
         return FEWEST
+
+    def chance(count: int) -> float:
+        alone = detection_power(spread, difference, alpha, count)
+        if floor_confidence is None:
+            return alone
+        over = _power_over_floor(spread, difference, alpha, floor_confidence, count)
+        return min(alone, over)
+
     low, high = FEWEST, MOST
-    if detection_power(spread, difference, alpha, high) < power:
+    if chance(high) < power:
         return None
     while low < high:
         middle = (low + high) // 2
-        if detection_power(spread, difference, alpha, middle) >= power:
+        if chance(middle) >= power:
             high = middle
         else:
             low = middle + 1
     return low
+
+
+def _power_over_floor(
+    spread: float, difference: float, alpha: float, confidence: float, count: int
+) -> float:
+    """Chance that a mean exceeds its own limit and the noise floor of an A/A control.
+
+    The mean of the arm and that of the control are normal with a correlation of 1/2, since both
+    are held against the same runs of the baseline. The floor is integrated over what the control
+    may show by Gauss-Hermite quadrature; the spread is taken as known.
+    """
+    error = spread / math.sqrt(count)
+    own, floor = (
+        error * float(special.stdtrit(count - 1, share))
+        for share in (1 - alpha / 2, (1 + confidence) / 2)
+    )
+    nodes, weights = np.polynomial.hermite_e.hermegauss(64)
+    shown = error * nodes
+    limit = np.maximum(own, np.abs(shown) + floor)
+    expected = abs(difference) + shown / 2
+    chances = special.ndtr((expected - limit) / (error * math.sqrt(3 / 4)))
+    return float(weights @ chances / weights.sum())
 
 
 def detection_power(spread: float, difference: float, alpha: float, count: int) -> float:

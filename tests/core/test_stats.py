@@ -78,6 +78,21 @@ def test_plans_by_the_book():
     assert seeds_for_precision(1.0, 1e-6, 0.95) is seeds_for_detection(1.0, 1e-6, 0.05) is None
 
 
+@pytest.mark.parametrize("spread", [0.03, 0.1])
+def test_a_plan_with_a_control_finds_what_exceeds_the_noise_floor(spread):
+    """Against drawing: three runs a pair with noise of their own, arm, control and baseline."""
+    size, sweeps = math.log1p(0.05), 4000
+    count = seeds_for_detection(spread, size, 0.05, floor_confidence=0.95)
+    assert count > seeds_for_detection(spread, size, 0.05)
+    rng = np.random.default_rng(0)
+    arm, again, base = rng.normal(0, spread / math.sqrt(2), (3, sweeps, count))
+    limit = stats.t.ppf(0.975, count - 1) / math.sqrt(count)
+    shown, floor = arm + size - base, again - base
+    ends = np.abs(floor.mean(1)) + limit * floor.std(1, ddof=1)
+    found = shown.mean(1) > np.maximum(limit * shown.std(1, ddof=1), ends)
+    assert 0.78 <= found.mean() <= 0.86
+
+
 def test_a_plan_is_the_least_that_suffices():
     spread, size = 0.03, math.log1p(0.02)
     count = seeds_for_precision(spread, size, 0.95)

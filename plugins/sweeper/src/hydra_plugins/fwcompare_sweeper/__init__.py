@@ -51,7 +51,7 @@ class FwcompareSweeper(Sweeper):
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
-        from fwcompare.sweep import sweep
+        from fwcompare.multirun import sweep
 
         assert self.hydra_context and self.config is not None and self.launcher
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
