@@ -60,9 +60,9 @@ Commands that run nothing, median of {calls} calls. Limit: {command_limit:.1f} s
 {commands}
 
 A small run (`model=mlp dataset=digits trainer.epochs=1 tracking=none`), median of {runs}. `beyond`
-is the wall time of the command less the phases `import`, `build`, `train`, `eval` and `predict` of
-its record; `parent` is the part of it before the worker starts and after its record is written.
-Limit: {run_limit:.1f} s.
+is the wall time of the command less the phases `import`, `build`, `train`, `eval`, `input` and
+`predict` of its record; `parent` is the part of it before the worker starts and after its record is
+written. Limit: {run_limit:.1f} s.
 
 {engines}
 """

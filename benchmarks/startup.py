@@ -31,7 +31,7 @@ COMMAND_LIMIT = 0.6
 RUN_LIMIT = 1.0
 
 #: Phases of a record that are the framework's work.
-WORK = ("import", "build", "train", "eval", "predict")
+WORK = ("import", "build", "train", "eval", "input", "predict")
 
 
 def wall(arguments: Sequence[str], folder: str) -> float:

@@ -19,6 +19,14 @@ from fwcompare.record import RunRecord
 from fwcompare.report import number, score
 from fwcompare.spec import RunSpec
 
+#: What a run is at once a phase has ended; the other phases recur, or are over in no time.
+_NEXT = {
+    "import": "building the model",
+    "build": "first step; compiling, where there is something to compile",
+    "input": "measuring prediction",
+    "predict": "writing weights",
+}
+
 
 class Display(AbstractContextManager["Display"]):
     """Progress over ``total`` runs."""
@@ -79,8 +87,10 @@ class Display(AbstractContextManager["Display"]):
             if self._spec and (key := f"val/{self._spec.task.metric}") in metrics:
                 note += f"  val {self._spec.task.metric} {score(key, metrics[key])}"
             self._progress.update(self._run, completed=event["epoch"], note=note)
-        elif event["event"] == "phase" and event["name"] != "train":
-            self._progress.update(self._run, note=f"{event['name']} done")
+        elif event["event"] == "start":
+            self._progress.update(self._run, note="importing the framework")
+        elif event["event"] == "phase" and (note := _NEXT.get(event["name"])):
+            self._progress.update(self._run, note=note)
         self._progress.refresh()
 
     def end(self, label: str, record: RunRecord) -> None:
@@ -91,7 +101,7 @@ class Display(AbstractContextManager["Display"]):
             self._run = None
         if self._progress and self._all is not None:
             seconds = (clock() - self._began) / self.done * (self.total - self.done)
-            note = f"about {seconds:.0f} s left" if self.done < self.total else ""
+            note = f"about {_time(seconds)} left" if self.done < self.total else ""
             self._progress.update(self._all, completed=self.done, note=note)
         self.console.print(self._line(label, record), soft_wrap=True)
 
@@ -113,3 +123,11 @@ class Display(AbstractContextManager["Display"]):
             parts.append(record.reason)
         line.append("  ".join(parts))
         return line
+
+
+def _time(seconds: float) -> str:
+    """A time left as one says it: 40 s, 3 min, 2 h."""
+    for unit, size, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, float("inf"))):
+        if seconds / size < most:
+            break
+    return f"{seconds / size:.0f} {unit}"

@@ -1,16 +1,23 @@
-"""Show a model: every layer with its shape, parameters and FLOPs.
+"""Show a model: every layer with its shape, parameters and FLOPs, and what flows where.
 
 fwcompare show cnn
 fwcompare show my_model dataset=fashion_mnist --config-dir my_conf
+fwcompare show resnet_small --format mermaid > resnet_small.mmd
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from fwcompare.compose import compose
+from fwcompare.diagram import mermaid, rails, shape_words
 from fwcompare.graph import INPUT, Graph, Layer
 from fwcompare.report import stdout
 
@@ -21,13 +28,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="name of a model, such as cnn")
     parser.add_argument("overrides", nargs="*", help="options, such as dataset=digits")
     parser.add_argument("--config-dir", help="folder with your own configuration groups")
+    parser.add_argument("--format", choices=("table", "mermaid"), default="table")
 
 
 def run(arguments: argparse.Namespace) -> int:
     model = arguments.model if "=" in arguments.model else f"model={arguments.model}"
     made = compose([model, *arguments.overrides], arguments.config_dir)
     graph = made.graph()
-    stdout().print(layer_table(graph, str(made.section("model")["name"])))
+    if arguments.format == "mermaid":
+        sys.stdout.write(mermaid(graph))
+    else:
+        stdout().print(layer_table(graph, str(made.section("model")["name"])))
     return 0
 
 
@@ -38,37 +49,60 @@ def layer_table(graph: Graph, name: str) -> Table:
         f"{graph.flops_per_sample:,} FLOPs a sample",
         title_justify="left",
         title_style="bold",
+        caption="Options that a kind has by default are left out.",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
-    table.add_column("layer")
+    table.add_column("", no_wrap=True, style="dim")
+    table.add_column("layer", overflow="fold")
     table.add_column("kind")
     table.add_column("options", overflow="fold")
-    for heading in ("output", "parameters", "FLOPs"):
+    for heading in ("output", "params", "FLOPs"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_row(INPUT, "", "", _shape(graph.input_shape), "", "")
-    previous = INPUT
-    for layer in graph.layers:
+    start, *drawn = rails(graph)
+    table.add_row(start, INPUT, "", "", shape_words(graph.input_shape), "", "")
+    for rail, layer in zip(drawn, graph.layers, strict=True):
         table.add_row(
+            rail,
             layer.name,
-            layer.kind.kind,
-            _options(layer, previous),
-            _shape(layer.shape),
+            str(layer.kind.options().get("function", layer.kind.kind)),
+            _options(layer),
+            shape_words(layer.shape),
             f"{layer.trainable_count:,}" if layer.trainable_count else "",
             f"{layer.flops:,}",
         )
-        previous = layer.name
     return table
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
+#: How an option reads; any other is written as key=value.
+_WORDS: dict[str, Callable[[Any], str]] = {
+    "filters": "{} filters".format,
+    "units": "{} units".format,
+    "kernel_size": shape_words,
+    "pool_size": shape_words,
+    "stride": lambda steps: f"stride {shape_words(steps if len(set(steps)) > 1 else steps[:1])}",
+    "padding": str,
+    "groups": "{} groups".format,
+    "bias": lambda bias: "bias" if bias else "no bias",
+}
+
+#: Activations that their ``alpha`` means something to.
+_WITH_ALPHA = ("leaky_relu", "elu")
 
 
-def _options(layer: Layer, previous: str) -> str:
-    options = [f"{key}={_plain(value)}" for key, value in layer.kind.options().items()]
-    if layer.inputs != (previous,):
-        options.insert(0, f"from {', '.join(layer.inputs)}")
-    return ", ".join(options)
+def _options(layer: Layer) -> str:
+    """The options that are not as a kind has them by default, in words."""
+    usual = {f.name: f.default for f in fields(layer.kind) if f.default is not MISSING}
+    chosen = layer.kind.options()
+    if chosen.pop("function", "") not in _WITH_ALPHA:
+        chosen.pop("alpha", None)
+    return " ".join(
+        _WORDS[key](value) if key in _WORDS else f"{key}={_plain(value)}"
+        for key, value in chosen.items()
+        if key not in usual or usual[key] != getattr(layer.kind, key)
+    )
 
 
 def _plain(value: object) -> str:
-    return "×".join(map(str, value)) if isinstance(value, list) else str(value).lower()
+    return shape_words(tuple(value)) if isinstance(value, list) else str(value).lower()

@@ -1,0 +1,42 @@
+"""Models drawn."""
+
+from __future__ import annotations
+
+from fwcompare.diagram import mermaid, rails
+from fwcompare.graph import Graph
+
+
+def _dense(name, *inputs):
+    layer = {"name": name, "kind": "dense", "units": 4}
+    return {**layer, "inputs": list(inputs)} if inputs else layer
+
+
+def test_a_chain_has_one_rail():
+    graph = Graph.from_layers((4,), [_dense("a"), _dense("b")])
+    assert rails(graph) == ["●", "●", "●"]
+
+
+def test_a_residual_branch_leaves_and_comes_back():
+    add = {"name": "sum", "kind": "add", "inputs": ["b", "input"]}
+    graph = Graph.from_layers((4,), [_dense("a"), _dense("b"), add, _dense("c")])
+    assert rails(graph) == ["●  ", "├─●", "│ ●", "●─╯", "●  "]
+
+
+def test_a_shortcut_with_a_layer_of_its_own():
+    add = {"name": "sum", "kind": "add", "inputs": ["a", "s"]}
+    graph = Graph.from_layers((4,), [_dense("a"), _dense("s", "input"), add])
+    assert rails(graph) == ["●  ", "├─●", "● │", "●─╯"]
+
+
+def test_three_that_are_joined():
+    layers = [_dense("a", "input"), _dense("b", "input"), _dense("c", "input")]
+    join = {"name": "join", "kind": "concat", "inputs": ["a", "b", "c"]}
+    drawn = rails(Graph.from_layers((4,), [*layers, join]))
+    assert drawn == ["●    ", "├─●  ", "├─┼─●", "● │ │", "●─┴─╯"]
+
+
+def test_mermaid_names_every_edge_and_escapes_quotes():
+    graph = Graph.from_layers((4,), [_dense('say "a"'), _dense("b")])
+    drawn = mermaid(graph)
+    assert drawn.count("-->") == 2
+    assert "n0 --> n1" in drawn and 'say "a"' not in drawn
