@@ -6,13 +6,14 @@ PLUGINS := sweeper pytorch lightning keras tensorflow jax
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup compare test lint test-fast test-system benchmark clean
+.PHONY: help setup compare test lint test-fast test-system benchmark docs clean
 
 help:
 	@echo "make compare      the quickstart: one CNN in seven engines, three seeds, and the comparison"
 	@echo "make test         lint, types and tests; Python packages alone"
 	@echo "make test-system  what needs packages of the operating system; Debian, as root"
 	@echo "make benchmark    the overhead of every engine, into docs/benchmarks.md"
+	@echo "make docs         the reference of options, into docs/reference/options.md"
 	@echo "make clean        remove the environment and caches"
 
 setup: $(READY)
@@ -47,6 +48,9 @@ benchmark: setup
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/page.py
+
+docs: setup
+	$(BIN)/python docs/generate_options.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

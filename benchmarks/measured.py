@@ -20,6 +20,8 @@ from machine import machine
 from overhead import ENGINES
 from page import machine_line, table
 
+from fwcompare.testing import write_plugin
+
 PAGE = Path("docs/measured.md")
 COMMAND = Path(sys.executable).with_name("fwcompare")
 
@@ -37,8 +39,7 @@ COMMON = (
 )
 
 #: A plugin whose engine is PyTorch's with a wait behind every step.
-SLOWED = {
-    "slowed.py": """
+SLOWED = """
 from fwcompare.probe import clock
 from fwcompare.plugin import front
 
@@ -83,14 +84,7 @@ class Front:
 
 
 FRONT = Front()
-""",
-    "slowed_conf/__init__.py": "",
-    "slowed_conf/framework/slowed.yaml": "name: slowed\npython: null\n",
-    "slowed-0.dist-info/METADATA": "Metadata-Version: 2.1\nName: slowed\nVersion: 0\n",
-    "slowed-0.dist-info/entry_points.txt": (
-        "[fwcompare.trainers]\nslowed = slowed:FRONT\n\n[fwcompare.configs]\nslowed = slowed_conf\n"
-    ),
-}
+"""
 
 TEXT = """\
 # Measured verdicts
@@ -172,9 +166,7 @@ def rows(folder: Path, sweep: str) -> list[dict[str, Any]]:
 def slowed(folder: Path) -> str:
     """The comparison of PyTorch with its slowed twin, in Markdown."""
     site = folder / "site"
-    for name, text in SLOWED.items():
-        (site / name).parent.mkdir(parents=True, exist_ok=True)
-        (site / name).write_text(text.replace("SHARE)", f"{SLOW_DOWN})"), encoding="utf-8")
+    write_plugin(site, "slowed", SLOWED.replace("SHARE", str(SLOW_DOWN)))
     command(
         folder, "-m", "framework=pytorch,slowed", *COMMON, f"seed=range({SEEDS})",
         "compare.baseline=pytorch", "sweep.name=slowed", PYTHONPATH=str(site),

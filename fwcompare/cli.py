@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from fwcompare import __version__
-from fwcompare.errors import FwcompareError, unknown
+from fwcompare.errors import RequestError, unknown
 
 #: Exit codes besides 0 (all is well), 1 (a run failed or a proof does not hold) and 2 (the request
 #: is wrong).
@@ -95,9 +95,10 @@ def _run_hydra(given: list[str]) -> None:
 
     from hydra._internal.utils import _run_hydra as run_hydra
     from hydra._internal.utils import get_args_parser
-    from hydra.core.plugins import Plugins
     from hydra.errors import HydraException
     from hydra.version import setbase
+
+    from fwcompare.compose import require_sweeper
 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     setbase("1.3")
@@ -105,11 +106,16 @@ def _run_hydra(given: list[str]) -> None:
     parser.prog = "fwcompare"
     parser.version = f"fwcompare {__version__}"  # type: ignore[attr-defined]
     arguments = parser.parse_args(given)
-    if not any(plugin.__name__ == "FwcompareSweeper" for plugin in Plugins.instance().discover()):
-        raise FwcompareError(
-            "The distribution fwcompare-sweeper is not installed.",
-            "Install it: pip install fwcompare-sweeper",
+    if (
+        arguments.shell_completion
+        and given[-1].startswith("query=")
+        and not (os.environ.keys() & {"COMP_LINE", "COMP_WORDS"})
+    ):
+        raise RequestError(
+            "query= is what the shell itself asks when a key is pressed.",
+            'Install the completion: eval "$(fwcompare -sc install=bash)"',
         )
+    require_sweeper()
     try:
         run_hydra(
             args=arguments,

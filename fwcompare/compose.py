@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,50 @@ CONFIG_MODULE = "fwcompare.conf"
 CONFIG_NAME = "config"
 
 
+def require_sweeper() -> None:
+    """Raises ``FwcompareError`` where Hydra does not find our sweeper."""
+    from hydra.core.plugins import Plugins
+
+    if not any(plugin.__name__ == "FwcompareSweeper" for plugin in Plugins.instance().discover()):
+        raise FwcompareError(
+            "The distribution fwcompare-sweeper is not installed.",
+            "Install it: pip install fwcompare-sweeper",
+        )
+
+
+@contextmanager
+def application() -> Iterator[Any]:
+    """Hydra's application object, outside of a Hydra run; one that a caller began is put back.
+
+    Hydra keeps one for the whole process: use it in one thread at a time.
+    """
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+
+    instance = GlobalHydra.instance()
+    callers = instance.hydra
+    instance.clear()
+    try:
+        with initialize_config_module(CONFIG_MODULE, version_base="1.3", job_name="fwcompare"):
+            yield GlobalHydra.instance().hydra
+    finally:
+        GlobalHydra.instance().hydra = callers
+
+
+def search_path(config_dir: str | Path | None) -> list[str]:
+    """The override that adds a folder of configuration; none for None.
+
+    Raises:
+        RequestError: there is no such folder.
+    """
+    if not config_dir:
+        return []
+    folder = Path(config_dir).expanduser().absolute()
+    if not folder.is_dir():
+        raise RequestError(f"--config-dir {config_dir}: there is no such folder.")
+    return [f"hydra.searchpath=[file://{folder}]"]
+
+
 def compose(overrides: Sequence[str], config_dir: str | None = None) -> Configuration:
     """Compose a configuration outside a Hydra run, for verbs and the Python interface.
 
@@ -22,18 +67,10 @@ def compose(overrides: Sequence[str], config_dir: str | None = None) -> Configur
         RequestError: an override or a file is wrong.
     """
     from hydra import compose as hydra_compose
-    from hydra import initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
 
-    extra = []
-    if config_dir:
-        folder = Path(config_dir).absolute()
-        if not folder.is_dir():
-            raise RequestError(f"--config-dir {config_dir}: there is no such folder.")
-        extra = [f"hydra.searchpath=[file://{folder}]"]
-    GlobalHydra.instance().clear()
+    extra = search_path(config_dir)
     try:
-        with initialize_config_module(CONFIG_MODULE, version_base="1.3", job_name="fwcompare"):
+        with application():
             cfg = hydra_compose(CONFIG_NAME, [*overrides, *extra], return_hydra_config=True)
             return configuration(cfg)
     except FwcompareError:
@@ -68,12 +105,9 @@ def source_folders(config_sources: Any) -> Iterator[Path]:
 def known_options(overrides: Sequence[str] = ()) -> list[str]:
     """Every option by its full name, under the given choices of groups."""
     from hydra import compose as hydra_compose
-    from hydra import initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    GlobalHydra.instance().clear()
-    with initialize_config_module(CONFIG_MODULE, version_base="1.3", job_name="fwcompare"):
+    with application():
         cfg = hydra_compose(CONFIG_NAME, list(overrides))
     return list(_flat(OmegaConf.to_container(cfg), ""))
 

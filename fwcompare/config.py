@@ -44,7 +44,9 @@ class Tracking:
     """Where runs are tracked. ``none`` leaves MLflow out; a null ``uri`` is SQLite in outputs."""
 
     name: str
+    #: A tracking URI of MLflow; None: mlflow.db in the outputs folder.
     uri: str | None
+    #: Name of the MLflow experiment; None: fwcompare.
     experiment: str | None
 
 

@@ -89,8 +89,8 @@ class Display(AbstractContextManager["Display"]):
             self._progress.update(self._run, completed=event["epoch"], note=note)
         elif event["event"] == "start":
             self._progress.update(self._run, note="importing the framework")
-        elif event["event"] == "phase" and (note := _NEXT.get(event["name"])):
-            self._progress.update(self._run, note=note)
+        elif event["event"] == "phase" and event["name"] in _NEXT:
+            self._progress.update(self._run, note=_NEXT[event["name"]])
         self._progress.refresh()
 
     def end(self, label: str, record: RunRecord) -> None:
@@ -127,7 +127,7 @@ class Display(AbstractContextManager["Display"]):
 
 def _time(seconds: float) -> str:
     """A time left as one says it: 40 s, 3 min, 2 h."""
-    for unit, size, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, float("inf"))):
-        if seconds / size < most:
-            break
-    return f"{seconds / size:.0f} {unit}"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.0f} h"

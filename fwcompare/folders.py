@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from fwcompare.arms import SWEEP_FILE
 from fwcompare.errors import RequestError, unknown
 from fwcompare.record import SPEC_FILE
 
@@ -33,6 +34,26 @@ def find_run(name: str, outputs: Path) -> Path:
         f"There is no run '{name}'.",
         f"{near}Runs lie in {outputs}; `fwcompare runs` lists them.",
     )
+
+
+def find_sweep(name: str | None, outputs: Path) -> Path:
+    """The folder of a sweep: a path, or the name of a sweep under ``outputs``; the newest for None.
+
+    Raises:
+        RequestError: there is none.
+    """
+    sweeps = {path.parent.name: path.parent for path in outputs.glob(f"sweeps/*/{SWEEP_FILE}")}
+    if name is None:
+        if not sweeps:
+            raise RequestError(
+                f"There is no sweep in {outputs}.", "Make one: fwcompare experiment=quickstart"
+            )
+        return max(sweeps.values(), key=lambda path: (path / SWEEP_FILE).stat().st_mtime)
+    if (Path(name).expanduser() / SWEEP_FILE).is_file():
+        return Path(name).expanduser()
+    if name not in sweeps:
+        raise unknown("sweep", name, sweeps)
+    return sweeps[name]
 
 
 def all_runs(outputs: Path, sweep: str | None = None) -> Iterator[Path]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,7 +164,9 @@ def _bundle(packages: tuple[str, ...]) -> Path:
         root = Path(next(iter(found.submodule_search_locations)))
         for file in sorted(root.rglob("*.py")):
             members[f"{package}/{file.relative_to(root)}"] = file
-    target = Path(tempfile.mkdtemp(prefix="fwcompare-")) / "worker.pyz"
+    folder = Path(tempfile.mkdtemp(prefix="fwcompare-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # its workers have ended by then
+    target = folder / "worker.pyz"
     with zipfile.ZipFile(target, "w") as archive:
         for name, file in members.items():
             archive.write(file, name)

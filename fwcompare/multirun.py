@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from fwcompare import launch, report
 from fwcompare.arms import AGAIN, SWEEP_FILE, Run, load_runs
 from fwcompare.audit import table
-from fwcompare.audit.collect import AUDITS_FILE, audit_runs
+from fwcompare.audit.collect import AUDITS_FILE, Audit, audit_runs
 from fwcompare.compare import Comparison, compare
-from fwcompare.compose import configuration, translate, unsupported_cell
+from fwcompare.compose import CONFIG_NAME, configuration, translate, unsupported_cell
 from fwcompare.config import Configuration, Parity, Tracking, new_run_id
 from fwcompare.display import Display
 from fwcompare.errors import FwcompareError, RequestError, UnsupportedError
@@ -90,12 +92,15 @@ class Sweep:
     left_out: list[tuple[Cell, str]] = field(default_factory=list)
     #: What the machine does at best, for each number of threads.
     peaks: list[Peak] = field(default_factory=list)
+    #: The command line that asks for this sweep.
+    command: str = ""
 
     def write(self) -> None:
         """Write the listing from which a report is made, before and after the runs."""
         listing = {
             "name": self.name,
             "written_ms": now_ms(),
+            "command": self.command,
             "baseline": self.baseline,
             "compare": asdict(self.criteria),
             "parent": self.parent,
@@ -118,37 +123,62 @@ class Watch:
     def ended(self, cell: Cell, record: RunRecord) -> None:
         self.seen.add(cell.run)
         self.display.end(cell.label, record)
-        self._track(cell)
+        self._track(cell, record)
 
-    def _track(self, cell: Cell) -> None:
+    def _track(self, cell: Cell, record: RunRecord) -> None:
         if self.sweep.tracking.name == "none" or cell.spec is None:
             return
         from fwcompare.tracker import Tracker
 
         if self._tracker is None:
             self._tracker = Tracker(self.sweep.tracking, self.sweep.outputs, self.display.console)
-            self.sweep.parent = self._tracker.begin_sweep(self.sweep.name)
+            self.sweep.parent = self._tracker.begin_sweep(self.sweep.name, record.started_ms)
             self.sweep.write()
         self._tracker.log_run(self.sweep.folder / cell.run, self.sweep.parent)
 
-    def finish(
-        self, runs: Sequence[Run], comparisons: Sequence[Comparison], counts: dict[str, int]
-    ) -> None:
-        """Close the sweep in MLflow, each run with its standing."""
+    def finish(self, runs: Sequence[Run], comparisons: Sequence[Comparison]) -> None:
+        """Close the sweep in MLflow, with what it has come to."""
         if self._tracker is not None and self.sweep.parent is not None:
-            for run in runs:
-                if run.spec is not None and run.record.ok:
-                    state = comparable(run, comparisons)
-                    self._tracker.log_run(
-                        self.sweep.folder / run.record.run,
-                        self.sweep.parent,
-                        {"fwcompare.comparable": state},
-                    )
-            self._tracker.end_sweep(self.sweep.parent, comparisons, counts, self.sweep.folder)
+            from fwcompare.conclusion import conclude
+
+            self._tracker.end_sweep(
+                self.sweep.parent, conclude(self.sweep.folder, runs, comparisons)
+            )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A sweep that has ended, and what it has come to."""
+
+    sweep: Sweep
+    comparisons: tuple[Comparison, ...]
+    audits: tuple[Audit, ...]
+    #: Runs by status; empty where none has ended.
+    counts: dict[str, int]
+    #: The report as a page; None where there is nothing to report, or it could not be written.
+    page: Path | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether a run did not end well; what an engine cannot do is no failure."""
+        return bool(set(self.counts) - {"ok", "unsupported"})
 
 
 #: The sweep whose runs this very process executes; unset in the workers of a remote launcher.
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+#: Who takes a sweep that has ended; None: it is shown, and a failure is an exit code.
+_receiver: ContextVar[Callable[[Ended], None] | None] = ContextVar("receiver", default=None)
+
+
+@contextmanager
+def handed_to(receiver: Callable[[Ended], None]) -> Iterator[None]:
+    """Sweeps begun in this context are handed over at their end, neither shown nor exiting."""
+    token = _receiver.set(receiver)
+    try:
+        yield
+    finally:
+        _receiver.reset(token)
 
 
 def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: Any) -> list[Any]:
@@ -158,7 +188,7 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
 
     Raises:
         RequestError: something asked for is wrong; nothing has been run.
-        SystemExit: with 1, after the comparison, if a run failed.
+        SystemExit: with 1, after the comparison, if a run failed and nobody takes the sweep.
     """
     console = Console(stderr=True)
     made = plan(config, cells, loader)
@@ -178,9 +208,11 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
             returned = _run_cells(made, watch, launcher)
     finally:
         _watch.reset(token)
-        status = finish(made, watch)
-    if status:
-        raise SystemExit(status)
+        ended = finish(made, watch)
+        receive = _receiver.get()
+        (receive or show)(ended)
+    if ended.failed and receive is None:
+        raise SystemExit(1)
     return returned
 
 
@@ -215,15 +247,15 @@ def _run_cells(made: Sweep, watch: Watch, launcher: Any) -> list[Any]:
     return returned
 
 
-def finish(made: Sweep, watch: Watch) -> int:
-    """Compare what there is, write it, track it, show it. Returns the exit code."""
+def finish(made: Sweep, watch: Watch) -> Ended:
+    """Compare what there is, write it, track it."""
     for cell in made.cells:
         cut_off = RunRecord.read(made.folder / cell.run)
         if cut_off is not None and cell.run not in watch.seen:
             watch.ended(cell, cut_off)
     runs = with_peak_shares(load_runs(made.folder), made.peaks)
     if not runs:
-        return 0
+        return Ended(made, (), (), {})
     counts: dict[str, int] = {}
     for run in runs:
         counts[run.record.status] = counts.get(run.record.status, 0) + 1
@@ -237,26 +269,40 @@ def finish(made: Sweep, watch: Watch) -> int:
     (made.folder / COMPARISON_FILE).write_text(report.as_json(comparisons), encoding="utf-8")
     audits = audit_runs(runs, watch.display.console) if made.parity.in_sweep else []
     write_json(made.folder / AUDITS_FILE, [audit.to_json() for audit in audits])
-    watch.finish(runs, comparisons, counts)
     made.write()
-    console = report.stdout()
-    report.show(comparisons, console)
-    for audit in audits:
+    page = _page(made, runs, comparisons, watch.display.console)
+    watch.finish(runs, comparisons)
+    return Ended(made, comparisons, tuple(audits), counts, page)
+
+
+def _page(
+    made: Sweep, runs: Sequence[Run], comparisons: Sequence[Comparison], console: Console
+) -> Path | None:
+    """Write the report as a page. A full disk costs the page alone."""
+    from fwcompare.page import evidence, html  # Plotly takes long to import
+
+    found = evidence.gather(made.folder, runs, comparisons)
+    try:
+        return html.write(found, made.folder / html.PAGE_FILE)
+    except OSError as error:
+        console.print(Text(f"No page was written: {error}", style="yellow"), soft_wrap=True)
+        return None
+
+
+def show(ended: Ended) -> None:
+    """Show the comparison, and where everything lies."""
+    if not ended.counts:
+        return
+    made, console = ended.sweep, report.stdout()
+    report.show(ended.comparisons, console)
+    for audit in ended.audits:
         table.show(audit, console, everything=False)
     console.print(f"\nRuns and records: {made.folder}", style="dim", soft_wrap=True)
+    if ended.page:
+        console.print(f"The report as a page: {ended.page}", style="dim", soft_wrap=True)
     console.print(f"Again, without training: fwcompare report {made.name}", style="dim")
     if made.parent:
         console.print("In MLflow: fwcompare ui", style="dim")
-    return 1 if set(counts) - {"ok", "unsupported"} else 0
-
-
-def comparable(run: Run, comparisons: Sequence[Comparison]) -> str:
-    """What MLflow is told of a good run's standing."""
-    for comparison in comparisons:
-        for row in comparison.rows:
-            if run.record.run in row.runs:
-                return row.standing.state.replace(" ", "_")
-    return "unproven"
 
 
 def plan(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> Sweep:
@@ -292,7 +338,21 @@ def plan(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> Sweep:
         name, folder, base.tracking, base.outputs, baseline, base.parity, options.criteria,
         list(in_order(made, name)),
         left_out=left_out,
+        command=command(config.hydra),
     )  # fmt: skip
+
+
+def command(hydra: Any) -> str:
+    """The command line that asks for what Hydra was asked for, without passwords in addresses."""
+    options = ["-m"] if "hydra.mode=MULTIRUN" in hydra.overrides.hydra else []
+    if hydra.job.config_name != CONFIG_NAME:
+        options += ["-cn", str(hydra.job.config_name)]
+    for source in hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            options += ["--config-dir", source.path]
+    own = [given for given in hydra.overrides.hydra if given != "hydra.mode=MULTIRUN"]
+    given = [*options, *own, *hydra.overrides.task]
+    return shlex.join(["fwcompare", *(re.sub(r"(://)[^/\s@]+@", r"\1***@", o) for o in given)])
 
 
 def _without_twins(cells: Sequence[Cell]) -> tuple[list[Cell], list[tuple[Cell, str]]]:
@@ -389,8 +449,16 @@ def _collected(folder: Path, cell: Cell) -> RunRecord:
 
 
 def run_cell(made: Configuration) -> str:
-    """Run one cell of a sweep where the launcher put it. Returns its status; never raises."""
+    """Run one cell of a sweep where the launcher put it. Returns its status.
+
+    Raises:
+        RequestError: another sweeper than fwcompare's has begun it.
+    """
     node = made.section("sweep")
+    if node["run"] is None:
+        raise RequestError(
+            "A sweep needs fwcompare's own sweeper.", "Leave out the option hydra/sweeper."
+        )
     folder = made.outputs / "sweeps" / str(node["name"]) / str(node["run"])
     spec = RunSpec.read(folder / SPEC_FILE).but(sweep=str(node["name"]))
     watch = _watch.get()

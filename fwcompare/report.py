@@ -1,11 +1,13 @@
-"""A ``Comparison`` as a table for the terminal, Markdown or JSON."""
+"""A ``Comparison`` as a table for the terminal, Markdown, CSV or JSON."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
@@ -22,11 +24,14 @@ from fwcompare.stats.planner import ASSURANCE, MOST, POWER
 from fwcompare.trust import PEAK_SHARE
 from fwcompare.verdict import BASELINE, NO_RESULT, NOT_COMPARABLE, THROUGHPUT, Finding
 
-#: Formats of a report, with what each is for.
-FORMATS = ("table", "markdown", "json")
+#: Formats of a report that are text.
+FORMATS = ("table", "markdown", "csv", "json")
 
 #: Rank of the column that compares scores: without it a line below the table does.
 _SCORE_RANK = 2
+
+#: The highest rank of a column.
+_MOST_RANK = 5
 
 #: Columns of a pipe: nobody folds it.
 PIPE_WIDTH = 240
@@ -228,9 +233,9 @@ def show(
         scored = any(column.rank == _SCORE_RANK for column in chosen)
         for line in footnotes(comparison, scored):
             console.print(Text(line, style="dim"))
-        for grid in _beside(comparison):
+        for grid in beside(comparison):
             _show_grid(grid, console)
-    for grid in _over_all(comparisons, plans, changes):
+    for grid in over_all(comparisons, plans, changes):
         _show_grid(grid, console)
 
 
@@ -303,7 +308,7 @@ def _together(said: Sequence[tuple[str, str]], rows: int) -> list[str]:
     ]
 
 
-def _beside(comparison: Comparison) -> Iterator[Grid]:
+def beside(comparison: Comparison) -> Iterator[Grid]:
     """What goes with one comparison."""
     rows = [(row.label, row.reached) for row in comparison.rows if row.reached is not None]
     if rows:
@@ -325,7 +330,7 @@ def _beside(comparison: Comparison) -> Iterator[Grid]:
         )
 
 
-def _over_all(
+def over_all(
     comparisons: Sequence[Comparison], plans: Sequence[Plan], changes: Sequence[Change]
 ) -> Iterator[Grid]:
     """What goes with all comparisons together."""
@@ -401,12 +406,15 @@ def _change_grid(title: str, changes: Sequence[Change]) -> Grid:
 
 
 def markdown(
-    comparisons: Sequence[Comparison], plans: Sequence[Plan] = (), changes: Sequence[Change] = ()
+    comparisons: Sequence[Comparison],
+    plans: Sequence[Plan] = (),
+    changes: Sequence[Change] = (),
+    most_rank: int = _MOST_RANK,
 ) -> str:
-    """The same tables in Markdown."""
+    """The same tables in Markdown, without columns of a rank above ``most_rank``."""
     parts = []
     for comparison in comparisons:
-        chosen = columns(comparison)
+        chosen = [column for column in columns(comparison) if column.rank <= most_rank]
         parts.append(
             _markdown(
                 Grid(
@@ -417,8 +425,8 @@ def markdown(
                 )
             )
         )
-        parts += map(_markdown, _beside(comparison))
-    parts += map(_markdown, _over_all(comparisons, plans, changes))
+        parts += map(_markdown, beside(comparison))
+    parts += map(_markdown, over_all(comparisons, plans, changes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -435,6 +443,58 @@ def _escape(text: str) -> str:
     for mark in "\\|<>":
         text = text.replace(mark, "\\" + mark)
     return text.replace("\n", " ")
+
+
+#: Columns of the CSV before those of the metrics.
+_CSV_HEADINGS = (
+    "sweep", "experiment", "arm", "engine", "baseline", "control", "proof", "status", "runs",
+    "speed_verdict", "speed_ratio", "speed_low", "speed_high", "speed_p_adjusted",
+    "score_metric", "score_verdict", "score_estimate", "score_low", "score_high",
+    "score_p_adjusted",
+)  # fmt: skip
+
+#: A cell that begins so is a formula to a spreadsheet.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def as_csv(comparisons: Sequence[Comparison]) -> str:
+    """A row an arm: verdicts, and median, low and high of every metric.
+
+    A cell is empty where there is no value. Text that a spreadsheet would take for a formula has an
+    apostrophe before it.
+    """
+    metrics = sorted({key for c in comparisons for row in c.rows for key in row.metrics})
+    written = io.StringIO()
+    lines = csv.writer(written, lineterminator="\n")
+    spread = [f"{key}{end}" for key in metrics for end in ("", " low", " high")]
+    lines.writerow([*_CSV_HEADINGS, *spread])
+    for comparison in comparisons:
+        for row in comparison.rows:
+            lines.writerow(map(_csv_cell, _csv_row(comparison, row, metrics)))
+    return written.getvalue()
+
+
+def _csv_row(comparison: Comparison, row: Row, metrics: Sequence[str]) -> Iterator[object]:
+    yield from (comparison.name, comparison.title, row.label, row.engine, comparison.baseline)
+    yield from (row.control, row.standing.state, _status(row), sum(row.statuses.values()))
+    yield from _csv_finding(row.speed)
+    yield comparison.metric
+    yield from _csv_finding(row.score)
+    for key in metrics:
+        spread = row.metrics.get(key)
+        yield from (spread.median, spread.low, spread.high) if spread else (None, None, None)
+
+
+def _csv_finding(finding: Finding) -> Iterable[object]:
+    own = finding.estimate
+    figures = (own.value, own.low, own.high, own.p_adjusted) if own else (None,) * 4
+    return (finding.kind, *figures)
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value
 
 
 def as_json(

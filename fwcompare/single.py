@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -43,6 +45,13 @@ def run_single(made: Configuration) -> RunRecord:
 
 def run_plan(plan: Plan) -> RunRecord:
     """Run a plan once under a name of its own: run, track, show."""
+    folder, record = execute(plan)
+    show(folder, record)
+    return record
+
+
+def execute(plan: Plan) -> tuple[Path, RunRecord]:
+    """Run a plan once under a name of its own, and track it. Returns its folder and its record."""
     console = Console(stderr=True)
     spec = plan.spec
     spec = spec.but(run=new_run_id(spec.framework.name, spec.model.name, spec.seed))
@@ -56,7 +65,12 @@ def run_plan(plan: Plan) -> RunRecord:
         from fwcompare.tracker import Tracker
 
         Tracker(plan.tracking, plan.outputs, console).log_run(folder, None)
-    out = Console()
+    return folder, record
+
+
+def show(folder: Path, record: RunRecord) -> None:
+    """Show what a person wants to know of a run."""
+    console, out = Console(stderr=True), Console()
     if record.metrics:
         out.print(_summary(record))
     for warning in record.warnings:
@@ -66,7 +80,6 @@ def run_plan(plan: Plan) -> RunRecord:
             console.print(Text(line, style="dim"), soft_wrap=True)
         console.print(f"The whole log: {folder / LOG_FILE}", soft_wrap=True)
     out.print(Text(f"Record: {folder}", style="dim"), soft_wrap=True)
-    return record
 
 
 def _summary(record: RunRecord) -> Table:

@@ -83,7 +83,9 @@ class Task:
     """What the output means, the loss, and the metric that users quote."""
 
     name: str
+    #: What training minimises: the mean over the batch, from logits for cross-entropy.
     loss: str
+    #: What is measured after each epoch and on the test split, besides the loss.
     metric: str
 
 
@@ -108,10 +110,15 @@ class Optimizer:
     """
 
     name: str
+    #: Learning rate, before the scheduler's factor.
     lr: float
+    #: How weight_decay acts.
     decay: str
+    #: Strength of the decay.
     weight_decay: float
+    #: Which parameters are decayed: all, or the kernels without biases and norms.
     decay_scope: str
+    #: Largest global norm of the gradients; None: no clipping.
     clip_norm: float | None
 
     def __post_init__(self) -> None:
@@ -143,7 +150,9 @@ class Sgd(Optimizer):
 class Momentum(Optimizer):
     """``b = momentum * b + g; p -= lr * b``; with nesterov ``p -= lr * (g + momentum * b)``."""
 
+    #: Share of the buffer that is kept at each step.
     momentum: float
+    #: Whether the step looks ahead along the buffer.
     nesterov: bool
 
     def __post_init__(self) -> None:
@@ -155,8 +164,11 @@ class Momentum(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015): epsilon is added to the bias-corrected root."""
 
+    #: Share of the first moment that is kept at each step.
     beta1: float
+    #: Share of the second moment that is kept at each step.
     beta2: float
+    #: Added to the root of the corrected second moment.
     epsilon: float
 
     def __post_init__(self) -> None:
@@ -170,7 +182,9 @@ class Adam(Optimizer):
 class RmsProp(Optimizer):
     """``v = rho * v + (1 - rho) * g**2; p -= lr * g / (sqrt(v) + epsilon)``"""
 
+    #: Share of the mean square that is kept at each step.
     rho: float
+    #: Added to the root of the mean square.
     epsilon: float
 
     def __post_init__(self) -> None:
@@ -183,7 +197,9 @@ class RmsProp(Optimizer):
 class Adagrad(Optimizer):
     """``a += g**2; p -= lr * g / (sqrt(a) + epsilon)``, a starting at ``initial_accumulator``."""
 
+    #: Where the sum of squares begins.
     initial_accumulator: float
+    #: Added to the root of the sum of squares.
     epsilon: float
 
     def __post_init__(self) -> None:
@@ -214,9 +230,13 @@ class Scheduler:
     """
 
     name: str
+    #: Epochs between two steps down.
     step_epochs: float = 1.0
+    #: What a step down multiplies by.
     gamma: float = 1.0
+    #: Epochs of the rise.
     warmup_epochs: float = 0.0
+    #: Share of optimizer.lr that is left at the last step.
     final_factor: float = 1.0
 
     def __post_init__(self) -> None:

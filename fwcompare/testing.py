@@ -17,6 +17,7 @@ from fwcompare.launch import WarmPool
 from fwcompare.parity.cases import Case
 from fwcompare.parity.mutations import Mutation
 from fwcompare.parity.prove import Verdict, prove
+from fwcompare.plugin import CONFIGS, TRAINERS
 
 __all__ = [
     "OPTIMIZER_OPTIONS",
@@ -28,6 +29,7 @@ __all__ = [
     "make_run",
     "optimizer",
     "small_data",
+    "write_plugin",
 ]
 
 
@@ -70,3 +72,23 @@ def conformance(engine: str, reference: str = "pytorch") -> Callable[..., None]:
         assert not wrong, wrong
 
     return test_conformance
+
+
+def write_plugin(site: Path, engine: str, code: str) -> None:
+    """Write a whole plugin into a folder that a test puts on Python's path, as if installed there.
+
+    ``code`` is the module ``<engine>.py``, which has the front as ``FRONT``.
+    """
+    files = {
+        f"{engine}.py": code,
+        f"{engine}_conf/__init__.py": "",
+        f"{engine}_conf/framework/{engine}.yaml": f"name: {engine}\npython: null\n",
+        f"{engine}-0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {engine}\nVersion: 0\n",
+        f"{engine}-0.dist-info/entry_points.txt": (
+            f"[{TRAINERS}]\n{engine} = {engine}:FRONT\n\n[{CONFIGS}]\n{engine} = {engine}_conf\n"
+        ),
+    }
+    for name, text in files.items():
+        path = site / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from fwcompare import report
-from fwcompare.compare import Comparison
 from fwcompare.config import Tracking
-from fwcompare.errors import FwcompareError
+from fwcompare.errors import FwcompareError, RequestError
+from fwcompare.track import Conclusion, Store, open_store, sqlite_uri
 
 
 def store_uri(tracking: Tracking, outputs: Path) -> str:
     """The tracking URI: the one given, or SQLite under ``outputs``."""
-    from fwcompare.track import sqlite_uri
-
     return tracking.uri or sqlite_uri(outputs / "mlflow.db")
+
+
+def store(tracking: Tracking, outputs: Path) -> Store:
+    """The store that a configuration names, with its experiment.
+
+    Raises:
+        RequestError: it is no store that can be used.
+        RunError: its server cannot be reached.
+    """
+    return open_store(
+        store_uri(tracking, outputs),
+        tracking.experiment or "fwcompare",
+        outputs / "mlflow-artifacts" if tracking.uri is None else None,
+    )
 
 
 class Tracker:
@@ -28,23 +38,22 @@ class Tracker:
     def __init__(self, tracking: Tracking, outputs: Path, console: Console) -> None:
         self._console = console
         self._store: Any = None
-        from fwcompare.track import open_store
-
         try:
-            self._store = open_store(
-                store_uri(tracking, outputs),
-                tracking.experiment or "fwcompare",
-                outputs / "mlflow-artifacts" if tracking.uri is None else None,
-            )
+            self._store = store(tracking, outputs)
         except FwcompareError as error:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
         self._store = None
-        first = str(error).strip().splitlines()[0]
+        if isinstance(error, FwcompareError):
+            first, hint = error.message, error.hint if isinstance(error, RequestError) else None
+        else:
+            first, hint = (str(error).strip() or repr(error)).splitlines()[0], None
         self._console.print(
             Text(f"MLflow is not told from here on: {first}", style="yellow"), soft_wrap=True
         )
+        if hint:
+            self._console.print(Text(hint, style="yellow"), soft_wrap=True)
         self._console.print(Text("Later: fwcompare sync", style="yellow"))
 
     def _try(self, name: str, *arguments: Any, **named: Any) -> Any:
@@ -63,26 +72,11 @@ class Tracker:
         found: str | None = self._try("log_run", folder, parent, extra_tags)
         return found
 
-    def begin_sweep(self, name: str) -> str | None:
+    def begin_sweep(self, name: str, started_ms: int) -> str | None:
         """Begin or find the parent run of a sweep."""
-        found: str | None = self._try("begin_sweep", name)
+        found: str | None = self._try("begin_sweep", name, started_ms)
         return found
 
-    def end_sweep(
-        self,
-        parent: str,
-        comparisons: Sequence[Comparison],
-        counts: dict[str, int],
-        folder: Path,
-    ) -> None:
-        """Close the parent run with the comparison as its description."""
-        failed = set(counts) - {"ok", "unsupported"}
-        self._try(
-            "end_sweep",
-            parent,
-            "failed" if failed else "ok",
-            {f"sweep/runs_{status}": float(count) for status, count in counts.items()},
-            {},
-            report.markdown(comparisons),
-            [folder / "comparison.json", folder / "sweep.json"],
-        )
+    def end_sweep(self, parent: str, conclusion: Conclusion) -> None:
+        """Close the parent run of a sweep, and give its runs their standing."""
+        self._try("end_sweep", parent, conclusion)

@@ -41,8 +41,11 @@ CASES = [
     (["parrity"], ["parrity", "Did you mean 'parity'"]),
     (["show", "cnnn"], ["cnnn", "cnn"]),
     (["report"], ["no sweep", "quickstart"]),
-    (["ui"], ["no MLflow store"]),
+    (["ui"], ["no MLflow store", "fwcompare sync"]),
+    (["ui", "nosuch"], ["nosuch", "KEY=VALUE"]),
+    (["ui", "tracking.uri=sqlite:////nowhere/mlflow.db"], ["no MLflow store", "/nowhere"]),
     (["sync"], ["no runs"]),
+    (["sync", "nosuch"], ["no sweep or run 'nosuch'", "fwcompare runs"]),
     (["--frobnicate"], ["--frobnicate"]),
     (["-m", "framework=pytorch,torch"], ["torch", "pytorch"]),
     (["-m", "framework=pytorch", "seed=1,x"], ["seed", "whole number"]),
@@ -146,3 +149,12 @@ def test_showing_needs_no_framework(cli):
         ended = cli(*arguments)
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.strip()
+
+
+def test_the_shells_own_question_needs_a_line_to_complete(cli):
+    ended = cli("-sc", "query=bash")
+    assert ended.returncode == 2
+    assert "fwcompare -sc install=bash" in ended.stderr
+    completed = cli("-sc", "query=bash", COMP_LINE="fwcompare model=lo", COMP_POINT="18")
+    assert completed.returncode == 0, completed.stderr
+    assert "model=logistic" in completed.stdout

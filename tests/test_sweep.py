@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fwcompare.record import RunRecord
 from fwcompare.multirun import Cell, in_order
+from fwcompare.record import RunRecord
 
 SHORT = ["model=logistic", "trainer.epochs=2", "device.threads=1", "parity.in_sweep=false"]
 

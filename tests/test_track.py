@@ -41,7 +41,18 @@ from fwcompare.spec import (
     Task,
     Training,
 )
-from fwcompare.track import Entry, Store, end, open_store, params_of, serve_ui, sqlite_uri, sync
+from fwcompare.track import (
+    Conclusion,
+    Entry,
+    Store,
+    end,
+    open_store,
+    params_of,
+    serve_ui,
+    sqlite_uri,
+    sync,
+    views,
+)
 from fwcompare.track import database as database_module
 
 STARTED = 1_700_000_000_000
@@ -110,6 +121,18 @@ def write_run(
         metrics={"train/loss": 1 / epochs, "test/accuracy": 0.5, **(metrics or {})},
     ).write(folder)
     return folder
+
+
+def conclusion(**changes: Any) -> Conclusion:
+    return Conclusion(
+        **{
+            "status": "ok",
+            "ended_ms": STARTED + 9000,
+            "headline": "1 engine.",
+            "body": "| verdicts |",
+            **changes,
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -295,20 +318,70 @@ class TestStore:
 
     def test_a_sweep_is_one_parent_run(self, store: Store, client: Any, tmp_path: Path) -> None:
         name = "it's a sweep"
-        parent = store.begin_sweep(name, "Which is faster?", {"fwcompare.blocks": "3"})
-        assert client.get_run(parent).info.status == "RUNNING"
-        report = tmp_path / "report.md"
-        report.write_text("# Report\n")
+        parent = store.begin_sweep(name, STARTED)
+        running = client.get_run(parent)
+        assert running.info.status == "RUNNING"
+        assert "is running" in running.data.tags["mlflow.note.content"]
+        child = store.log_run(write_run(tmp_path), parent)
+        report = tmp_path / "report.html"
+        report.write_text("<title>Report</title>")
+        end = conclusion(
+            metrics={"sweep/runs_ok": 1.0, "speed_ratio/jax (again)": 2.0},
+            tags={"fwcompare.model": "mlp"},
+            artifacts=(report,),
+            run_tags={"run-1": {"fwcompare.comparable": "proven", "fwcompare.control": "true"}},
+        )
         for _ in range(2):
             assert store.begin_sweep(name) == parent
-            store.end_sweep(parent, "ok", {"runs/ok": 6.0}, {"a": "b"}, "# Result", [report])
+            store.end_sweep(parent, end)
         shown = snapshot(client, parent)
         assert shown["info"]["status"] == "FINISHED"
-        assert [value for value, _, _ in shown["points"]["runs/ok"]] == [6.0]
+        assert shown["points"]["sweep/runs_ok"] == [(1.0, STARTED + 9000, 0)]
+        assert shown["points"]["speed_ratio/jax _again_"]
         tags = shown["tags"]
         assert (tags["fwcompare.kind"], tags["fwcompare.sweep"]) == ("sweep", name)
-        assert (tags["mlflow.note.content"], tags["a"]) == ("# Result", "b")
-        assert shown["artifacts"] == ["report.md"]
+        assert tags["fwcompare.model"] == "mlp"
+        note = tags["mlflow.note.content"]
+        assert note.startswith(f"**Sweep `{name}`** by fwcompare: 1 engine.\n\n[Runs](#/exp")
+        assert note.endswith("| verdicts |") and f"/runs/{parent}/artifacts/report.html" in note
+        assert shown["artifacts"] == ["report.html"]
+        run = client.get_run(child)
+        assert run.data.tags["fwcompare.comparable"] == "proven"
+        assert run.info.run_name == "some_engine/mlp s7 (again)", "a control is told by its name"
+
+    def test_a_description_that_a_user_wrote_stays(self, store: Store, client: Any) -> None:
+        parent = store.begin_sweep("s")
+        client.set_tag(parent, "mlflow.note.content", "mine")
+        store.end_sweep(parent, conclusion())
+        assert client.get_run(parent).data.tags["mlflow.note.content"] == "mine"
+
+    def test_a_description_that_is_too_long_ends_in_a_whole_line(
+        self, store: Store, client: Any
+    ) -> None:
+        parent = store.begin_sweep("s")
+        store.end_sweep(parent, conclusion(body="\n".join(["| cell |"] * 2000)))
+        note = client.get_run(parent).data.tags["mlflow.note.content"]
+        assert 7900 < len(note) <= 8000
+        assert note.endswith("| cell |\n\nMLflow takes no more: the rest is among the artifacts.")
+
+    def test_the_experiment_has_views_and_a_description(
+        self, uri: str, store: Store, client: Any
+    ) -> None:
+        store.begin_sweep("s")
+        tags = client.get_experiment(store.experiment_id).tags
+        held = {key.rpartition(".")[2]: json.loads(value) for key, value in tags.items()
+                if key.startswith(views.VIEW_TAG)}  # fmt: skip
+        assert {own["name"] for key, own in held.items() if key != "fwcompare-sweep-s"} == {
+            "Sweeps", "Runs of all sweeps", "Mean over seeds",
+        }  # fmt: skip
+        assert "'s'" in held["fwcompare-sweep-s"]["searchFilter"], "no name: it is not listed"
+        assert "metrics.`perf/samples_per_s`" in held["fwcompare-sweep-s"]["selectedColumns"]
+        assert max(len(value) for value in tags.values()) < 5000, "older releases take no more"
+        for view in views.VIEWS:
+            assert views.runs_page(store.experiment_id, view) in tags["mlflow.note.content"]
+        client.set_experiment_tag(store.experiment_id, "mlflow.note.content", "mine")
+        open_store(uri, client.get_experiment(store.experiment_id).name)
+        assert client.get_experiment(store.experiment_id).tags["mlflow.note.content"] == "mine"
 
     def test_a_deleted_experiment_is_said_by_name(
         self, store: Store, client: Any, uri: str
@@ -334,6 +407,33 @@ class TestStore:
             open_store(wrong, "x")
         assert caught.value.hint
         assert time.monotonic() - began < 10
+
+    @pytest.mark.parametrize(
+        ("revision", "words", "hint"),
+        [("0" * 12, "a newer release", "pip install --upgrade mlflow"),
+         ("451aebb31d03", "an older release", "mlflow db upgrade sqlite:///")],
+    )  # fmt: skip
+    def test_a_store_of_another_release_is_refused_by_its_age(
+        self, uri: str, store: Store, tmp_path: Path, revision: str, words: str, hint: str
+    ) -> None:
+        path = tmp_path / "mlflow.db"
+        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as own:
+            own.execute("VACUUM INTO ?", (str(path),))
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        for use in (lambda: open_store(sqlite_uri(path), "x"), lambda: serve_ui(sqlite_uri(path))):
+            with pytest.raises(RequestError, match=words) as caught:
+                use()
+            assert hint in str(caught.value) and "fwcompare sync" in str(caught.value)
+
+    def test_somebody_elses_database_is_left_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "songs.db"
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute("CREATE TABLE songs (title TEXT)")
+        before = path.read_bytes()
+        with pytest.raises(RequestError, match="no MLflow store"):
+            open_store(sqlite_uri(path), "x")
+        assert path.read_bytes() == before
 
     def test_an_error_shows_no_password(self) -> None:
         with pytest.raises(RequestError) as caught:
@@ -423,7 +523,7 @@ class TestSync:
         folders = [single, sweep, running, broken, nothing]
         before: list[Any] = []
         for _ in range(2):
-            done = sync(folders, store)
+            done = sync(folders, store, lambda folder: conclusion())
             assert (done.runs, done.sweeps, done.unfinished) == (3, 1, [running])
             assert set(done.unreadable) == {broken, nothing}
             runs = client.search_runs([store.experiment_id])
@@ -442,8 +542,50 @@ class TestSync:
     ) -> None:
         write_run(tmp_path, "a", sweep="s")
         write_json(tmp_path / "sweep.json", {"name": "s", "runs": ["a", "b"], "parent": None})
-        sync([tmp_path], store)
+        sync([tmp_path], store, lambda folder: conclusion())
         assert client.get_run(store.begin_sweep("s")).info.status == "RUNNING"
+
+    def test_a_new_store_shows_what_the_live_sweep_has_shown(self, cli, tmp_path: Path) -> None:
+        ended = cli(
+            "-m", "framework=pytorch,jax", "execution=native,eager", "seed=0,1",
+            "compare.control=true", "model=logistic", "trainer.epochs=2", "device.threads=1",
+            "sweep.name=s",
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        again = sqlite_uri(tmp_path / "again.db")
+        for arguments in (["s"], []):
+            synced = cli("sync", f"tracking.uri={again}", *arguments)
+            assert synced.stdout.startswith("MLflow knows 6 runs and 1 sweeps"), synced.stdout
+            assert "Left out" not in synced.stdout, "a refused cell is told by the parent"
+            live = shown_by(sqlite_uri(tmp_path / "outputs/mlflow.db"))
+            assert shown_by(again) == live
+        assert len(live) == 7
+        tags = live["parent"]["tags"]
+        assert tags["fwcompare.engines"] == "jax, pytorch"
+        assert "2 unsupported" in tags["mlflow.note.content"]
+        assert "| jax&nbsp;" in tags["mlflow.note.content"]
+        assert {own["tags"].get("fwcompare.comparable") for own in live.values()} == {"proven"}
+        assert live["parent"]["artifacts"] == [
+            "audits.json", "comparison.json", "proofs.json", "report.html", "sweep.json",
+        ]  # fmt: skip
+
+
+def shown_by(uri: str) -> dict[str, dict[str, Any]]:
+    """All that a store shows of its runs, without the ids that it gave itself."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("fwcompare")
+    runs = client.search_runs([experiment.experiment_id])
+    names = {run.info.run_id: run.data.tags.get("fwcompare.run", "parent") for run in runs}
+    found = {}
+    for run_id, name in names.items():
+        text = json.dumps(snapshot(client, run_id))
+        for own, meant in names.items():
+            text = text.replace(own, meant)
+        found[name] = json.loads(text)
+        del found[name]["info"]["artifact_uri"], found[name]["info"]["experiment_id"]
+    return found
 
 
 def free_port() -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from fwcompare.arms import Run
 from fwcompare.compare import Standing, Standings
 from fwcompare.config import Parity
 from fwcompare.errors import FwcompareError
+from fwcompare.parity.ladder import Rung
 from fwcompare.parity.prove import Verdict, prove
 from fwcompare.plugin import installed
 from fwcompare.spec import RunSpec
@@ -30,6 +31,18 @@ class ArmProof:
     engine: str
     execution: str
     standing: Standing
+    #: What was compared, with the largest differences; empty where nothing was.
+    rungs: tuple[Rung, ...] = ()
+    #: The engine that it was compared with, the type of number, and the steps that are covered.
+    reference: str = ""
+    precision: str = ""
+    steps: int = 0
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ArmProof:
+        """Rebuild a proof. Raises ``KeyError`` or ``TypeError`` if the data are none."""
+        rungs = tuple(Rung(**rung) for rung in data.get("rungs", ()))
+        return cls(**{**data, "standing": Standing(**data["standing"]), "rungs": rungs})
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -39,16 +52,18 @@ class ArmProof:
         return asdict(self)
 
 
-def kept_standings(folder: Path) -> Standings:
-    """The standings that a sweep folder keeps; none where it has none that can be read."""
+def kept_proofs(folder: Path) -> list[ArmProof]:
+    """The proofs that a sweep folder keeps; none where it has none that can be read."""
     try:
         entries = json.loads((folder / PROOFS_FILE).read_text(encoding="utf-8"))
-        return {
-            (entry["group"], entry["engine"], entry["execution"]): Standing(**entry["standing"])
-            for entry in entries
-        }
+        return [ArmProof.from_json(entry) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        return []
+
+
+def kept_standings(folder: Path) -> Standings:
+    """The standings in the proofs that a sweep folder keeps."""
+    return {proof.key: proof.standing for proof in kept_proofs(folder)}
 
 
 def prove_runs(
@@ -59,8 +74,8 @@ def prove_runs(
     for (group, execution), members in _blocks(runs).items():
         spec = members[0]
         engines = list(dict.fromkeys(member.framework.name for member in members))
-        for engine, standing in _prove_block(spec, engines, options, cache, console):
-            found.append(ArmProof(group, engine, execution, standing))
+        unproven = [ArmProof(group, engine, execution, Standing("unproven")) for engine in engines]
+        found += _prove_block(spec, unproven, options, cache, console)
     return found
 
 
@@ -73,8 +88,9 @@ def _blocks(runs: Sequence[Run]) -> dict[tuple[str, str], list[RunSpec]]:
 
 
 def _prove_block(
-    spec: RunSpec, engines: list[str], options: Parity, cache: Path, console: Console
-) -> Iterator[tuple[str, Standing]]:
+    spec: RunSpec, unproven: list[ArmProof], options: Parity, cache: Path, console: Console
+) -> Iterator[ArmProof]:
+    engines = [arm.engine for arm in unproven]
     reason = _no_proof(spec, engines, options)
     if not reason:
         reference = options.reference if options.reference in installed() else engines[0]
@@ -84,11 +100,19 @@ def _prove_block(
         except FwcompareError as error:
             reason = error.message
         else:
-            for engine in engines:
-                yield engine, _standing(proof.of(engine))
+            for arm in unproven:
+                verdict = proof.of(arm.engine)
+                yield replace(
+                    arm,
+                    standing=_standing(verdict),
+                    rungs=verdict.rungs if verdict else (),
+                    reference=proof.reference,
+                    precision=proof.precision,
+                    steps=proof.steps,
+                )
             return
-    for engine in engines:
-        yield engine, Standing("unproven", reason)
+    for arm in unproven:
+        yield replace(arm, standing=Standing("unproven", reason))
 
 
 def _no_proof(spec: RunSpec, engines: list[str], options: Parity) -> str:

@@ -3,13 +3,15 @@
 MLflow is imported inside functions, after the timed child has ended, and never in a worker.
 """
 
-from fwcompare.track.database import sqlite_uri
+from fwcompare.track.conclusion import Conclusion
+from fwcompare.track.database import sqlite_path, sqlite_uri
 from fwcompare.track.entry import Entry, params_of
 from fwcompare.track.replay import Synced, sync
 from fwcompare.track.server import end, serve_ui
 from fwcompare.track.store import Store, open_store
 
 __all__ = [
+    "Conclusion",
     "Entry",
     "Store",
     "Synced",
@@ -17,6 +19,7 @@ __all__ = [
     "open_store",
     "params_of",
     "serve_ui",
+    "sqlite_path",
     "sqlite_uri",
     "sync",
 ]

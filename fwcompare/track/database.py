@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -59,6 +59,7 @@ def ensure(path: Path) -> None:
     that no later one can open. So they are built in a scratch folder and moved into place.
 
     Raises:
+        RequestError: the file holds something else, or what another release of MLflow has made.
         OSError, sqlite3.Error: the file cannot be made or is no database. MLflow would try for
             more than a minute before it said so.
     """
@@ -68,7 +69,43 @@ def ensure(path: Path) -> None:
             if not path.exists():
                 _make(path)
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA schema_version")
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        if tables:
+            _require_own_schema(path, database, tables)
+
+
+def _require_own_schema(path: Path, database: sqlite3.Connection, tables: Container[str]) -> None:
+    """Refuse a file that this MLflow cannot read, or would change into one that others cannot.
+
+    MLflow calls any other schema "out of date" and asks for an upgrade, which a newer one does not
+    need; and in a file of somebody else it would make its tables.
+    """
+    import mlflow
+    from alembic.script import ScriptDirectory
+    from alembic.util.exc import CommandError
+
+    own = f"MLflow {mlflow.__version__}"
+    aside = "Or move the file away: 'fwcompare sync' makes a new one from the run folders."
+    if "alembic_version" not in tables:
+        raise RequestError(
+            f"{path} is a SQLite file, but no MLflow store.", "Give tracking.uri another file."
+        )
+    found = {revision for (revision,) in database.execute("SELECT * FROM alembic_version")}
+    known = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    if found == set(known.get_heads()):
+        return
+    try:
+        for revision in found:
+            known.get_revision(revision)
+    except CommandError:
+        raise RequestError(
+            f"The MLflow store {path} was made by a newer release than {own}.",
+            f"Install that release: pip install --upgrade mlflow. {aside}",
+        ) from None
+    raise RequestError(
+        f"The MLflow store {path} was made by an older release than {own}.",
+        f"Keep a copy and upgrade it: mlflow db upgrade {sqlite_uri(path)}. {aside}",
+    )
 
 
 def _make(path: Path) -> None:

@@ -75,8 +75,11 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Short, and sorted by framework in a table."""
-        return f"{self.spec.framework.name}/{self.spec.model.name} s{self.spec.seed}"
+        """Short, and sorted by framework in a table; it tells what most runs have not."""
+        spec = self.spec
+        rare = [spec.execution] if spec.execution != "native" else []
+        rare += [spec.precision] if spec.precision != "float32" else []
+        return " ".join([f"{spec.framework.name}/{spec.model.name}", *rare, f"s{spec.seed}"])
 
     @property
     def tags(self) -> dict[str, str]:
@@ -151,9 +154,9 @@ class Entry:
         last = max((point.step for point in series), default=0)
         in_series = {point.key for point in series}
         series += [
-            Point(_key(name), value, self.record.ended_ms, last)
+            Point(metric_key(name), value, self.record.ended_ms, last)
             for name, value in self.record.metrics.items()
-            if _key(name) not in in_series
+            if metric_key(name) not in in_series
         ]
         return [point for point in series if math.isfinite(point.value)]
 
@@ -167,7 +170,7 @@ class Entry:
                 epochs.append(event)
         for event in epochs:
             for name, value in event["metrics"].items():
-                yield Point(_key(name), value, event["time_ms"], event["epoch"])
+                yield Point(metric_key(name), value, event["time_ms"], event["epoch"])
 
     def _values(self) -> Iterable[float]:
         yield from self.record.metrics.values()
@@ -190,9 +193,9 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):
             yield from _flat(f"{key}.", value)
         else:
-            yield _key(key), value if isinstance(value, str) else json.dumps(value)
+            yield metric_key(key), value if isinstance(value, str) else json.dumps(value)
 
 
-def _key(name: str) -> str:
-    """A key that every MLflow store takes."""
+def metric_key(name: str) -> str:
+    """A key, of a metric or a param, that every MLflow store takes."""
     return _ODD_CHARACTERS.sub("_", name)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fwcompare.errors import RequestError
 from fwcompare.record import SPEC_FILE, RunRecord
+from fwcompare.track.conclusion import Conclusion
 from fwcompare.track.store import Store
 
 SWEEP_FILE = "sweep.json"
+
+#: What a sweep folder has come to.
+Conclude = Callable[[Path], Conclusion]
 
 
 @dataclass
@@ -27,12 +31,15 @@ class Synced:
     unreadable: dict[Path, str] = field(default_factory=dict)
 
 
-def sync(folders: Iterable[Path], store: Store, *, weights: bool = False) -> Synced:
+def sync(
+    folders: Iterable[Path], store: Store, conclude: Conclude, *, weights: bool = False
+) -> Synced:
     """Replay run folders, and sweep folders with all their runs.
 
     A sweep folder holds ``sweep.json``: its ``name``, and ``runs``, the paths of its run folders,
     absolute or from the sweep folder. Its parent run is found by name, for the id that a sweep
-    knows may belong to another store.
+    knows may belong to another store. ``conclude`` tells what one has come to whose runs have all
+    ended.
 
     Raises:
         RunError: the store cannot be reached; the next call takes up where this one ended.
@@ -40,28 +47,35 @@ def sync(folders: Iterable[Path], store: Store, *, weights: bool = False) -> Syn
     done = Synced()
     for folder in folders:
         if (folder / SWEEP_FILE).is_file():
-            _sync_sweep(folder, store, done, weights)
+            _sync_sweep(folder, store, conclude, done, weights)
         else:
             _sync_run(folder, store, None, done, weights)
     return done
 
 
-def _sync_sweep(folder: Path, store: Store, done: Synced, weights: bool) -> None:
+def _sync_sweep(
+    folder: Path, store: Store, conclude: Conclude, done: Synced, weights: bool
+) -> None:
     try:
         name, runs = _read_sweep(folder / SWEEP_FILE)
+        records = [record for run in runs if (record := RunRecord.read(run))]
+        conclusion = conclude(folder) if len(records) == len(runs) > 0 else None
     except RequestError as error:
         done.unreadable[folder] = error.message
         return
-    records = [record for run in runs if (record := RunRecord.read(run))]
-    started = min((record.started_ms for record in records), default=None)
-    parent = store.begin_sweep(name, started_ms=started)
-    for run in runs:
+    shown = [run for run in runs if not _refused(run)]
+    started = [record.started_ms for run in shown if (record := RunRecord.read(run))]
+    parent = store.begin_sweep(name, min(started, default=None))
+    for run in shown:
         _sync_run(run, store, parent, done, weights)
     done.sweeps += 1
-    if len(records) == len(runs):  # or else it may be running now
-        good = all(record.status in ("ok", "unsupported") for record in records)
-        ended = max((record.ended_ms for record in records), default=None)
-        store.end_sweep(parent, "ok" if good else "failed", ended_ms=ended)
+    if conclusion is not None:  # or else it may be running now
+        store.end_sweep(parent, conclusion)
+
+
+def _refused(folder: Path) -> bool:
+    """Whether a run was refused before there was a spec: its sweep's comparison tells of it."""
+    return not (folder / SPEC_FILE).is_file() and RunRecord.read(folder) is not None
 
 
 def _sync_run(folder: Path, store: Store, parent: str | None, done: Synced, weights: bool) -> None:

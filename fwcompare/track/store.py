@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fwcompare.arms import AGAIN
 from fwcompare.errors import RequestError
 from fwcompare.record import (
     EVENTS_FILE,
@@ -20,8 +21,10 @@ from fwcompare.record import (
     log_tail,
     now_ms,
 )
-from fwcompare.track import connection, database
-from fwcompare.track.entry import Entry, params_of
+from fwcompare.track import connection, database, description, experiments, views
+from fwcompare.track.conclusion import Conclusion
+from fwcompare.track.entry import Entry, metric_key, params_of
+from fwcompare.track.experiments import NOTE
 
 #: How MLflow calls the end of a run; what is not listed has failed.
 STATUSES = {"ok": "FINISHED", "killed": "KILLED"}
@@ -87,61 +90,95 @@ class Store:
             self._client.set_terminated(run_id, status, entry.record.ended_ms)
         return run_id
 
-    def begin_sweep(
-        self,
-        name: str,
-        description: str = "",
-        tags: Mapping[str, str] | None = None,
-        started_ms: int | None = None,
-    ) -> str:
+    def begin_sweep(self, name: str, started_ms: int | None = None) -> str:
         """Create the parent run of a sweep, or take up the one that is there; return its id."""
         own = {"fwcompare.kind": "sweep", "fwcompare.sweep": name}
-        tags = dict(tags or {}) | own
         with connection.writing(self.uri, f"the sweep {name}"):
+            view = views.of_sweep(name)
+            experiments.set_tags(self._client, self.experiment_id, {view.tag_key: view.tag_value})
             run = self._find(own)
             if run is None:
-                note = {"mlflow.note.content": description} if description else {}
                 run = self._client.create_run(
                     self.experiment_id,
                     start_time=started_ms or now_ms(),
-                    tags=_origin() | note | tags,
+                    tags=_origin()
+                    | own
+                    | {NOTE: description.of_running_sweep(self.experiment_id, name)},
                     run_name=name,
                 )
             else:
                 self._client.update_run(run.info.run_id, status="RUNNING")
-                self._log(run.info.run_id, tags=_changed(run, tags))
         run_id: str = run.info.run_id
         return run_id
 
-    def end_sweep(
-        self,
-        parent: str,
-        status: str,
-        metrics: Mapping[str, float] | None = None,
-        tags: Mapping[str, str] | None = None,
-        note_markdown: str = "",
-        artifacts: Sequence[Path] = (),
-        ended_ms: int | None = None,
-    ) -> None:
-        """Close a sweep's parent run; ``status`` is one of a run record's.
+    def end_sweep(self, parent: str, conclusion: Conclusion) -> None:
+        """Close a sweep's parent run, and give its runs their standing.
 
-        Metrics and tags that it has already with these values are not written again.
+        What is there already is not written again, and a description that a user wrote stays.
         """
-        ended_ms = ended_ms or now_ms()
-        tags = dict(tags or {}) | {"fwcompare.status": status}
-        if note_markdown:
-            tags["mlflow.note.content"] = note_markdown
         with connection.writing(self.uri, "the end of the sweep"):
             run = self._client.get_run(parent)
+            children = self._children(parent)
+            for own, tags in conclusion.run_tags.items():
+                if own in children:
+                    self._log(children[own].info.run_id, tags=_changed(children[own], tags))
+                    self._mark_control(children[own], tags)
+            tags = {**conclusion.tags, "fwcompare.status": conclusion.status}
+            if run.data.tags.get(NOTE, description.OURS).startswith(description.OURS):
+                name = run.data.tags["fwcompare.sweep"]
+                known = [children[own] for own in conclusion.side_by_side if own in children]
+                ids = [child.info.run_id for child in known]
+                tags[NOTE] = description.of_sweep(self.experiment_id, parent, name, conclusion, ids)
             points = [
-                (key, value, ended_ms, 0)
-                for key, value in (metrics or {}).items()
-                if run.data.metrics.get(key) != value
+                (metric_key(key), value, conclusion.ended_ms, 0)
+                for key, value in conclusion.metrics.items()
+                if run.data.metrics.get(metric_key(key)) != value
             ]
             self._log(parent, metrics=points, tags=_changed(run, tags))
-            for path in artifacts:
+            for path in conclusion.artifacts:
                 self._client.log_artifact(parent, str(path))
-            self._client.set_terminated(parent, STATUSES.get(status, "FAILED"), ended_ms)
+            status = STATUSES.get(conclusion.status, "FAILED")
+            self._client.set_terminated(parent, status, conclusion.ended_ms)
+
+    def addresses(self) -> dict[str, str]:
+        """Pages worth opening by what they show, to be put behind the address of a server."""
+        found = {"sweeps": views.runs_page(self.experiment_id, views.SWEEPS)}
+        with connection.writing(self.uri, "a search"):
+            newest = self._client.search_runs(
+                [self.experiment_id],
+                "tags.\"fwcompare.kind\" = 'sweep'",
+                max_results=1,
+                order_by=["attributes.start_time DESC"],
+            )
+        for run in newest:
+            name = run.data.tags["fwcompare.sweep"]
+            view = views.of_sweep(name)
+            found[f"verdicts of {name}"] = views.run_page(self.experiment_id, run.info.run_id)
+            found["its runs"] = views.runs_page(self.experiment_id, view)
+            found["its charts"] = views.runs_page(self.experiment_id, view, charts=True)
+        return found
+
+    def _mark_control(self, run: Any, tags: Mapping[str, str]) -> None:
+        """Tell a run that repeats another from that one, by its name."""
+        name = run.info.run_name
+        if tags.get("fwcompare.control") and not name.endswith(AGAIN):
+            self._client.update_run(run.info.run_id, name=f"{name} {AGAIN}")
+
+    def _children(self, parent: str) -> dict[str, Any]:
+        """The runs of a sweep by the name of their folder."""
+        found: dict[str, Any] = {}
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id],
+                f"tags.\"mlflow.parentRunId\" = '{parent}'",
+                max_results=1000,
+                page_token=token,
+            )
+            found |= {run.data.tags.get("fwcompare.run", ""): run for run in page}
+            token = page.token
+            if not token:
+                return found
 
     def _find(self, tags: Mapping[str, str]) -> Any:
         """The oldest run with these tags, or None."""
@@ -155,7 +192,7 @@ class Store:
         """A new run, with what may change afterwards and a replay must not change back."""
         first = {
             "fwcompare.comparable": "unproven" if entry.record.ok else "false",
-            "mlflow.note.content": entry.note,
+            NOTE: entry.note,
         }
         return self._client.create_run(
             self.experiment_id,
@@ -235,32 +272,9 @@ def open_store(uri: str, experiment: str, artifact_root: Path | None = None) -> 
             database.ensure(path)
         connection.require_answer(uri)
         client = MlflowClient(uri)
-        return Store(client, uri, _experiment(client, experiment, root))
-
-
-def _experiment(client: Any, name: str, artifact_root: str | None) -> str:
-    """The id of the experiment of this name, which another process may be creating just now."""
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        # Without its kind, the page asks whoever opens it first what the experiment is about.
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        try:
-            created: str = client.create_experiment(name, artifact_root, kind)
-            return created
-        except MlflowException:
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    if found.lifecycle_stage != "active":
-        raise RequestError(
-            f"The experiment '{name}' was deleted from the tracking store.",
-            "Choose another: tracking.experiment=NAME; or bring it back:"
-            f" mlflow experiments restore --experiment-id {found.experiment_id}",
-        )
-    experiment_id: str = found.experiment_id
-    return experiment_id
+        experiment_id = experiments.find_or_create(client, experiment, root)
+        experiments.describe(client, experiment_id)
+        return Store(client, uri, experiment_id)
 
 
 def _origin() -> dict[str, str]:

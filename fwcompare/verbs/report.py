@@ -5,30 +5,30 @@ fwcompare report quickstart-20260101-120000 --baseline jax
 fwcompare report --against LAST_RELEASE        exits 1 where something became slower or worse
 fwcompare report --plan 0.02                   how many seeds a ratio within 2 % needs
 fwcompare report --target 0.95                 time until the validation metric is 0.95
+fwcompare report --format html                 all of it as one page, in the sweep's folder
 fwcompare report --format markdown > comparison.md
+fwcompare report --format csv --output arms.csv
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
-from typing import Any
+
+from rich.console import Console
 
 from fwcompare import report
-from fwcompare.arms import SWEEP_FILE, Run, by_group, load_runs, read_listing
-from fwcompare.compare import Comparison, compare
+from fwcompare.compare import Comparison
 from fwcompare.compose import compose
-from fwcompare.errors import RequestError, unknown
-from fwcompare.parity.standing import kept_standings
-from fwcompare.plan import plans
+from fwcompare.errors import RequestError
+from fwcompare.folders import find_sweep
+from fwcompare.outcome import ended_runs, outcome
+from fwcompare.plan import Plan, plans
 from fwcompare.regression import Change, changes
-from fwcompare.roofline import read_peaks
-from fwcompare.stats.criteria import Criteria
-from fwcompare.trust import weighed, with_peak_shares
-from fwcompare.typed import build
 
 SUMMARY = "the comparison of a sweep, redone from its folders"
 
@@ -45,69 +45,68 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", type=float, help="validation metric to reach (compare.target of the sweep)"
     )
-    parser.add_argument("--format", choices=report.FORMATS, default="table")
+    parser.add_argument("--format", choices=(*report.FORMATS, "html"), default="table")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="where to write (html: the sweep's folder)"
+    )
     parser.add_argument("--outputs", help="folder of the sweeps (paths.outputs)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     outputs = Path(arguments.outputs) if arguments.outputs else compose([]).outputs
-    folder = find_sweep(outputs, arguments.sweep)
-    peaks = read_peaks(folder / SWEEP_FILE)
-    runs, listing = with_peak_shares(_ended_runs(folder), peaks), read_listing(folder)
-    criteria = _criteria(listing, arguments.target)
-    baseline = arguments.baseline
-    if baseline is None and listing.get("baseline") in {r.engine for r in runs if r.record.ok}:
-        baseline = listing["baseline"]
-    comparisons = compare(runs, folder.name, baseline, kept_standings(folder), criteria)
-    comparisons = weighed(comparisons, runs, peaks)
-    planned = plans(comparisons, arguments.plan) if arguments.plan is not None else ()
+    folder = find_sweep(arguments.sweep, outputs)
+    found = outcome(folder, arguments.baseline, arguments.target)
+    planned = plans(found.comparisons, arguments.plan) if arguments.plan is not None else ()
     changed: tuple[Change, ...] = ()
     if arguments.against is not None:
-        before = _ended_runs(find_sweep(outputs, arguments.against))
-        changed = changes(runs, before, _titles(runs, comparisons), criteria)
-    if arguments.format == "markdown":
-        sys.stdout.write(report.markdown(comparisons, planned, changed))
-    elif arguments.format == "json":
-        sys.stdout.write(report.as_json(comparisons, planned, changed))
-    else:
+        before = ended_runs(find_sweep(arguments.against, outputs))
+        changed = changes(found.runs, before, found.titles, found.criteria)
+    if arguments.format == "table" and arguments.output is None:
         console = report.stdout()
-        report.show(comparisons, console, planned, changed)
-        missing = len(listing["cells"]) - len(runs)
-        if missing:
-            console.print(f"{missing} of {len(listing['cells'])} runs have not ended yet.")
+        report.show(found.comparisons, console, planned, changed)
+        if found.missing:
+            cells = found.missing + len(found.runs)
+            console.print(f"{found.missing} of {cells} runs have not ended yet.")
+    elif arguments.format == "html":
+        from fwcompare.page import evidence, html  # Plotly takes long to import
+
+        material = evidence.gather(folder, found.runs, found.comparisons, planned, changed)
+        with _writing():
+            path = html.write(material, arguments.output or folder / html.PAGE_FILE)
+        sys.stdout.write(f"{path}\n")
+    else:
+        text = _text(arguments.format, found.comparisons, planned, changed)
+        if arguments.output is None:
+            sys.stdout.write(text)
+        else:
+            with _writing():
+                arguments.output.write_text(text, encoding="utf-8")
     return 1 if any(change.regression for change in changed) else 0
 
 
-def _ended_runs(folder: Path) -> list[Run]:
-    runs = load_runs(folder)
-    if not runs:
-        raise RequestError(f"No run of the sweep {folder.name} has ended yet.")
-    return runs
+def _text(
+    format: str,
+    comparisons: Sequence[Comparison],
+    planned: Sequence[Plan],
+    changed: Sequence[Change],
+) -> str:
+    if format == "markdown":
+        return report.markdown(comparisons, planned, changed)
+    if format == "csv":
+        return report.as_csv(comparisons)
+    if format == "json":
+        return report.as_json(comparisons, planned, changed)
+    written = StringIO()
+    report.show(comparisons, Console(file=written, width=report.PIPE_WIDTH), planned, changed)
+    return written.getvalue()
 
 
-def _criteria(listing: Mapping[str, Any], target: float | None) -> Criteria:
-    """Those that the sweep was begun with; defaults for a sweep of an older release."""
-    criteria = build(Criteria, listing.get("compare", {}), "compare")
-    return criteria if target is None else replace(criteria, target=target)
-
-
-def _titles(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> dict[str, str]:
-    """The title of each group; comparisons are in the order of the groups."""
-    pairs = zip(by_group(runs), comparisons, strict=True)
-    return {group: comparison.title for group, comparison in pairs}
-
-
-def find_sweep(outputs: Path, name: str | None) -> Path:
-    """The folder of a sweep by name or path; the newest for None."""
-    sweeps = {path.parent.name: path.parent for path in outputs.glob(f"sweeps/*/{SWEEP_FILE}")}
-    if name is None:
-        if not sweeps:
-            raise RequestError(
-                f"There is no sweep in {outputs}.", "Make one: fwcompare experiment=quickstart"
-            )
-        return max(sweeps.values(), key=lambda path: (path / SWEEP_FILE).stat().st_mtime)
-    if (Path(name) / SWEEP_FILE).is_file():
-        return Path(name)
-    if name not in sweeps:
-        raise unknown("sweep", name, sweeps)
-    return sweeps[name]
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Says in one sentence that a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(
+            f"The report cannot be written: {error}.", "Choose another place: --output FILE"
+        ) from error

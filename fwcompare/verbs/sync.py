@@ -1,47 +1,49 @@
 """Tell MLflow of runs that it does not know yet, from their folders; safe to repeat.
 
-fwcompare sync
+fwcompare sync                                         everything in outputs/
+fwcompare sync quickstart-20260101-120000              one sweep, or one run
 fwcompare sync --folder elsewhere/outputs tracking.uri=http://127.0.0.1:5000
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from fwcompare.arms import SWEEP_FILE
 from fwcompare.compose import compose
-from fwcompare.errors import RequestError
+from fwcompare.conclusion import conclude
+from fwcompare.errors import RequestError, unknown
+from fwcompare.folders import all_runs
+from fwcompare.outcome import outcome
 from fwcompare.record import RECORD_FILE
-from fwcompare.tracker import store_uri
+from fwcompare.track import Conclusion, sync
+from fwcompare.tracker import store
 
 SUMMARY = "rebuild MLflow from the run folders"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="*", help="options, such as tracking.uri=...")
+    parser.add_argument(
+        "given",
+        nargs="*",
+        metavar="NAME|OPTION",
+        help="sweeps and runs, by name or folder (all), and options such as tracking.uri=...",
+    )
     parser.add_argument("--folder", help="outputs folder to read (paths.outputs)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from fwcompare.track import open_store, sync
-
-    made = compose(arguments.overrides)
+    made = compose([given for given in arguments.given if "=" in given])
     if made.tracking.name == "none":
         raise RequestError("tracking=none leaves MLflow out.", "Choose tracking=sqlite.")
     outputs = Path(arguments.folder).absolute() if arguments.folder else made.outputs
-    sweeps = [path.parent for path in outputs.glob(f"sweeps/*/{SWEEP_FILE}")]
-    folders = [path for path in outputs.glob("runs/*/") if (path / RECORD_FILE).is_file()]
-    if not folders and not sweeps:
-        raise RequestError(f"There are no runs in {outputs}.")
-    store = open_store(
-        store_uri(made.tracking, made.outputs),
-        made.tracking.experiment or "fwcompare",
-        made.outputs / "mlflow-artifacts" if made.tracking.uri is None else None,
-    )
-    done = sync([*sweeps, *folders], store)
+    names = [given for given in arguments.given if "=" not in given]
+    folders = [_find(name, outputs) for name in names] if names else _all(outputs)
+    done = sync(folders, store(made.tracking, made.outputs), _conclude)
     console = Console()
     console.print(f"MLflow knows {done.runs} runs and {done.sweeps} sweeps of {outputs}.")
     for folder in done.unfinished:
@@ -49,3 +51,33 @@ def run(arguments: argparse.Namespace) -> int:
     for folder, reason in done.unreadable.items():
         console.print(f"Left out: {folder}: {reason}", style="yellow", soft_wrap=True)
     return 0
+
+
+def _all(outputs: Path) -> Sequence[Path]:
+    """Every sweep and single run. Raises ``RequestError`` if there is none."""
+    sweeps = [path.parent for path in outputs.glob(f"sweeps/*/{SWEEP_FILE}")]
+    runs = [path for path in outputs.glob("runs/*/") if (path / RECORD_FILE).is_file()]
+    if not sweeps and not runs:
+        raise RequestError(f"There are no runs in {outputs}.")
+    return [*sweeps, *runs]
+
+
+def _find(name: str, outputs: Path) -> Path:
+    """The folder of a sweep or a run. Raises ``RequestError`` if there is none of this name."""
+    places = {path.parent.name: path.parent for path in outputs.glob(f"sweeps/*/{SWEEP_FILE}")}
+    places |= {path.name: path for path in all_runs(outputs)}
+    if name in places:
+        return places[name]
+    folder = Path(name).expanduser()
+    if (folder / SWEEP_FILE).is_file() or (folder / RECORD_FILE).is_file():
+        return folder
+    near = (unknown("name", name, places).hint or "").partition("Choose from")[0]
+    raise RequestError(
+        f"There is no sweep or run '{name}' in {outputs}.",
+        f"{near}`fwcompare runs` lists them; an option is written KEY=VALUE.",
+    )
+
+
+def _conclude(folder: Path) -> Conclusion:
+    found = outcome(folder)
+    return conclude(folder, found.runs, found.comparisons)

@@ -8,12 +8,15 @@ fwcompare ui tracking.uri=http://127.0.0.1:5000
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from rich.console import Console
+from rich.text import Text
 
 from fwcompare.compose import compose
 from fwcompare.errors import RequestError
-from fwcompare.tracker import store_uri
+from fwcompare.track import Store, end, serve_ui, sqlite_path
+from fwcompare.tracker import store, store_uri
 
 SUMMARY = "the MLflow UI on 127.0.0.1"
 
@@ -24,31 +27,40 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from fwcompare.track import end, serve_ui
-
+    for option in arguments.overrides:
+        if "=" not in option:
+            raise RequestError(
+                f"'{option}' is no option of the MLflow UI: options are written KEY=VALUE.",
+                "It shows every sweep: fwcompare ui",
+            )
     made = compose(arguments.overrides)
     uri = store_uri(made.tracking, made.outputs)
     console = Console()
-    if "://" not in uri or uri.startswith("file:"):
+    path = sqlite_path(uri)
+    if path is not None and not path.exists():
         raise RequestError(
-            f"tracking.uri={uri}: MLflow keeps no store in plain files any more.",
-            "Use SQLite (the default), another database, or a tracking server.",
+            f"There is no MLflow store in {path.parent} yet: {path.name} is missing.",
+            "Make a run (fwcompare framework=pytorch), or make it from runs: fwcompare sync",
         )
     if uri.startswith(("http://", "https://")):
         console.print(f"This store has a UI of its own: {uri}", soft_wrap=True)
         return 0
-    if made.tracking.uri is None and not (made.outputs / "mlflow.db").exists():
-        raise RequestError(
-            f"There is no MLflow store in {made.outputs} yet.",
-            "Make a run first: fwcompare framework=pytorch",
-        )
     console.print("Starting the MLflow UI ...", style="dim")
+    opened = store(made.tracking, made.outputs)
     server = serve_ui(uri, port=arguments.port)
     try:
-        console.print(f"MLflow UI: http://127.0.0.1:{arguments.port}  (Ctrl-C ends it)")
+        for line in _addresses(opened, f"http://127.0.0.1:{arguments.port}"):
+            console.print(line, soft_wrap=True)
         code: int = server.wait()
         return 1 if code else 0
     except KeyboardInterrupt:
         return 0
     finally:
         end(server)
+
+
+def _addresses(opened: Store, site: str) -> Iterator[Text]:
+    """Where to look, for links to the pages with the columns and charts that are worth seeing."""
+    yield Text(f"MLflow UI: {site}  (Ctrl-C ends it)")
+    for title, address in opened.addresses().items():
+        yield Text(f"  {title}: {site}/{address}", style="dim")

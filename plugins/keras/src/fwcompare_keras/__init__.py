@@ -126,7 +126,7 @@ def _needs_compiler(spec: RunSpec) -> str | None:
 TENSORFLOW = KerasFront(
     "keras_tensorflow",
     ("keras", "tensorflow"),
-    "#D00000",
+    "#2E7D32",
     tensorflow_environment,
     _refuses_nothing,
     {},
@@ -134,7 +134,7 @@ TENSORFLOW = KerasFront(
 JAX = KerasFront(
     "keras_jax",
     ("keras", "jax", "jaxlib"),
-    "#8E44AD",
+    "#C2187E",
     _jax_environment,
     _refuses_eager,
     {"compiled": "native"},
@@ -142,7 +142,7 @@ JAX = KerasFront(
 TORCH = KerasFront(
     "keras_torch",
     ("keras", "torch"),
-    "#C2703D",
+    "#7B5B3A",
     _torch_environment,
     _refuses_on_torch,
     {"eager": "native"},
