@@ -6,12 +6,13 @@ PLUGINS := sweeper pytorch lightning keras tensorflow jax
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup compare test lint test-fast test-system benchmark docs clean
+.PHONY: help setup compare test lint test-fast test-system pictures browser benchmark docs clean
 
 help:
 	@echo "make compare      the quickstart: one CNN in seven engines, three seeds, and the comparison"
 	@echo "make test         lint, types and tests; Python packages alone"
 	@echo "make test-system  what needs packages of the operating system; Debian, as root"
+	@echo "make pictures     the pictures in docs/images, from a real sweep; Debian, as root"
 	@echo "make benchmark    the overhead of every engine, into docs/benchmarks.md"
 	@echo "make docs         the reference of options, into docs/reference/options.md"
 	@echo "make clean        remove the environment and caches"
@@ -40,9 +41,15 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test-system: setup
-	tests/system/install-debian-packages
+test-system: browser
 	$(BIN)/python -m pytest -m system
+
+pictures: browser
+	$(BIN)/python -m pytest -m system tests/system/test_mlflow_pages.py --pictures docs/images
+
+browser: setup
+	tests/system/install-debian-packages
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test-system]"
 
 benchmark: setup
 	$(BIN)/python benchmarks/overhead.py

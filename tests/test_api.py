@@ -146,6 +146,24 @@ def test_a_callers_hydra_is_left_as_it_was(tmp_path, monkeypatch):
         assert GlobalHydra.instance().hydra is theirs
 
 
+def test_a_notebook_is_told_in_lines(recwarn):
+    import io
+
+    from rich.console import Console
+
+    from fwcompare.waiting import waiting
+
+    said = io.StringIO()
+    console = Console(file=said, force_jupyter=False)
+    console.is_jupyter = True  # IPython itself would be asked to display otherwise
+    shown: list[str] = []
+    console.print = lambda words, style: shown.append(words)  # type: ignore[method-assign]
+    with waiting(console, "Proving ..."):
+        pass
+    assert shown == ["Proving ..."]
+    assert not recwarn.list, "rich's spinner warns without ipywidgets"
+
+
 def test_importing_it_is_light(tmp_path):
     code = (
         "import sys, fwcompare\n"

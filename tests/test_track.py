@@ -545,6 +545,16 @@ class TestSync:
         sync([tmp_path], store, lambda folder: conclusion())
         assert client.get_run(store.begin_sweep("s")).info.status == "RUNNING"
 
+    def test_a_sweep_that_was_interrupted_has_ended(
+        self, store: Store, client: Any, tmp_path: Path
+    ) -> None:
+        write_run(tmp_path, "a", sweep="s")
+        write_json(tmp_path / "sweep.json", {"name": "s", "runs": ["a", "b"], "parent": None})
+        write_json(tmp_path / "comparison.json", {})
+        sync([tmp_path], store, lambda folder: conclusion(status="failed"))
+        (parent,) = client.search_runs([store.experiment_id], "tags.`fwcompare.kind` = 'sweep'")
+        assert (parent.info.status, parent.info.end_time) == ("FAILED", STARTED + 9000)
+
     def test_a_new_store_shows_what_the_live_sweep_has_shown(self, cli, tmp_path: Path) -> None:
         ended = cli(
             "-m", "framework=pytorch,jax", "execution=native,eager", "seed=0,1",

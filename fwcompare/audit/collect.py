@@ -20,6 +20,7 @@ from fwcompare.launch import WarmPool, prepare
 from fwcompare.parity.prove import for_engine
 from fwcompare.plugin import front
 from fwcompare.spec import RunSpec
+from fwcompare.waiting import waiting
 
 #: File in a sweep folder with what its engines resolved under native semantics.
 AUDITS_FILE = "audits.json"
@@ -60,7 +61,7 @@ def audit_runs(runs: Sequence[Run], console: Console) -> list[Audit]:
     found = []
     for members in groups.values():
         engines = list(dict.fromkeys(member.framework.name for member in members))
-        with console.status(f"Reading the defaults of {len(engines)} engines ..."):
+        with waiting(console, f"Reading the defaults of {len(engines)} engines ..."):
             found.append(collect(members[0], engines))
     return found
 

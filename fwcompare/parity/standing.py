@@ -18,6 +18,7 @@ from fwcompare.parity.ladder import Rung
 from fwcompare.parity.prove import Verdict, prove
 from fwcompare.plugin import installed
 from fwcompare.spec import RunSpec
+from fwcompare.waiting import waiting
 
 #: File in a sweep folder with the standings of its arms.
 PROOFS_FILE = "proofs.json"
@@ -95,7 +96,7 @@ def _prove_block(
     if not reason:
         reference = options.reference if options.reference in installed() else engines[0]
         try:
-            with console.status(f"Proving that {len(engines)} engines do the same ..."):
+            with waiting(console, f"Proving that {len(engines)} engines do the same ..."):
                 proof = prove(spec, engines, reference, options.precision, options.steps, cache)
         except FwcompareError as error:
             reason = error.message

@@ -15,6 +15,9 @@ from fwcompare.track.store import Store
 
 SWEEP_FILE = "sweep.json"
 
+#: What a sweep writes when it ends, interrupted or not.
+COMPARISON_FILE = "comparison.json"
+
 #: What a sweep folder has come to.
 Conclude = Callable[[Path], Conclusion]
 
@@ -38,8 +41,7 @@ def sync(
 
     A sweep folder holds ``sweep.json``: its ``name``, and ``runs``, the paths of its run folders,
     absolute or from the sweep folder. Its parent run is found by name, for the id that a sweep
-    knows may belong to another store. ``conclude`` tells what one has come to whose runs have all
-    ended.
+    knows may belong to another store. ``conclude`` tells what one has come to that has ended.
 
     Raises:
         RunError: the store cannot be reached; the next call takes up where this one ended.
@@ -59,7 +61,8 @@ def _sync_sweep(
     try:
         name, runs = _read_sweep(folder / SWEEP_FILE)
         records = [record for run in runs if (record := RunRecord.read(run))]
-        conclusion = conclude(folder) if len(records) == len(runs) > 0 else None
+        ended = (folder / COMPARISON_FILE).is_file() or len(records) == len(runs)
+        conclusion = conclude(folder) if records and ended else None
     except RequestError as error:
         done.unreadable[folder] = error.message
         return

@@ -24,7 +24,7 @@ REASONS = (
 )
 
 _DIRECTIVE = re.compile(r"<!-- test: (skip|first|exit),? (.*) -->")
-_FILE = re.compile(r"# ([\w./-]+/[\w.-]+\.(?:ya?ml|py))\b")
+_FILE = re.compile(r"# ([\w./-]+\.(?:ya?ml|py))\b")
 
 
 class BadDirective(ValueError):
@@ -44,7 +44,7 @@ class Block:
 
     @property
     def file(self) -> str:
-        """The file that the block is to be written to, which its first lines name; empty if none."""
+        """The file that the block is to be written to, as its first lines say; empty if none."""
         for line in self.text.splitlines()[:2]:
             if match := _FILE.match(line):
                 return match[1]

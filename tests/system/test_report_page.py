@@ -1,0 +1,34 @@
+"""The report of a real sweep in a browser, wide and on a phone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+#: How far the page reaches beyond its window, and whether every figure has been drawn.
+BEYOND = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+UNDRAWN = "return document.querySelectorAll('.plot:not(:has(.main-svg))').length"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_is_drawn_asks_nobody_and_fits(browser, swept, width):
+    browser.open(swept.report.as_uri(), width=width, height=20_000)  # it draws what is near
+    browser.wait("figures", lambda: browser.all(".main-svg"))
+    browser.wait("every figure", lambda: browser.driver.execute_script(UNDRAWN) == 0)
+    for engine in swept.engines:
+        assert engine in browser.text()
+    assert browser.driver.execute_script(BEYOND) == 0
+    assert browser.complaints() == []
+    assert requests(browser) == {swept.report.as_uri()}
+
+
+def requests(browser) -> set[str]:
+    """Addresses that the page has asked for, besides what it carries in itself."""
+    events = [json.loads(entry["message"])["message"]
+              for entry in browser.driver.get_log("performance")]  # fmt: skip
+    asked = {event["params"]["request"]["url"] for event in events
+             if event["method"] == "Network.requestWillBeSent"}  # fmt: skip
+    return {address for address in asked if not address.startswith(("data:", "blob:"))}
