@@ -3,7 +3,7 @@
 MLflow has no setting for the columns of its runs table, and it shows no metric by default. What a
 store can hold is a *shared view*: a tag of the experiment with columns, charts, filter and order as
 JSON, which the page applies when its address names it. One that is wrapped with a name stands under
-"Views" on the runs page besides. MLflow 3.13 to 3.17 read them so; a release that does not leaves
+"Views" on the runs page besides. MLflow 3.17 read them so; a release that does not leaves
 its own defaults. Nothing here imports MLflow.
 """
 
