@@ -45,7 +45,8 @@ test-system: browser
 	$(BIN)/python -m pytest -m system
 
 pictures: browser
-	$(BIN)/python -m pytest -m system tests/system/test_mlflow_pages.py --pictures docs/images
+	$(BIN)/python -m pytest -m system tests/system/test_mlflow_pages.py \
+	  tests/system/test_report_page.py --pictures docs/images
 
 browser: setup
 	tests/system/install-debian-packages

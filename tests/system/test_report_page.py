@@ -25,6 +25,15 @@ def test_it_is_drawn_asks_nobody_and_fits(browser, swept, width):
     assert requests(browser) == {swept.report.as_uri()}
 
 
+def test_it_begins_with_the_verdicts(browser, swept):
+    browser.open(swept.report.as_uri(), width=1280, height=1500)
+    browser.wait("figures", lambda: browser.all(".main-svg"))
+    begins = browser.text()[:600]
+    assert "Which is faster?" in begins
+    assert all(engine in browser.text() for engine in swept.engines)
+    browser.picture("report")
+
+
 def requests(browser) -> set[str]:
     """Addresses that the page has asked for, besides what it carries in itself."""
     events = [json.loads(entry["message"])["message"]
