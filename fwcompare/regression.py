@@ -12,7 +12,16 @@ from fwcompare.compare import Spread, jsonable, paired
 from fwcompare.errors import RequestError
 from fwcompare.stats.criteria import Criteria
 from fwcompare.stats.inference import FEWEST, Inference, of_two_samples
-from fwcompare.verdict import NOT_COMPARABLE, Finding, Question, judge, noise_floor, score, speed
+from fwcompare.verdict import (
+    NO_SPREAD,
+    NOT_COMPARABLE,
+    Finding,
+    Question,
+    judge,
+    noise_floor,
+    score,
+    speed,
+)
 
 
 @dataclass(frozen=True)
@@ -162,9 +171,18 @@ def _regression(
     reasons = []
     for question, finding in findings:
         worse = question.smaller if question.higher_is_better else question.larger
-        if finding.kind == worse:
+        if finding.kind == worse or _worse_in_every_seed(question, finding):
             reasons.append(f"{question.metric}: {finding}")
     return "; ".join(reasons)
+
+
+def _worse_in_every_seed(question: Question, finding: Finding) -> bool:
+    """Worse by one and the same amount, beyond the margin: exact, though it has no interval."""
+    if finding.kind != NO_SPREAD or finding.estimate is None:
+        return False
+    change = question.scaled(finding.estimate.value)
+    lost = -(change or 0.0) if question.higher_is_better else change or 0.0
+    return lost > question.scaled_margin
 
 
 def _throughput(runs: Sequence[Run], question: Question) -> Spread | None:

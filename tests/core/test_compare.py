@@ -395,6 +395,16 @@ def test_against_an_earlier_sweep(tmp_path, capsys, factor, code, said, first_se
     assert bool(changed["b"]["regression"]) == bool(code) and not changed["a"]["regression"]
 
 
+@pytest.mark.parametrize(("lost", "code"), [(0.02, 1), (0.002, 0), (-0.02, 0)])
+def test_a_score_that_is_worse_by_the_same_in_every_seed(tmp_path, capsys, lost, code):
+    before = [0.91, 0.93, 0.92, 0.95, 0.94]
+    sweep_folder(tmp_path, "before", arm("a", QUIET, accuracies=before))
+    sweep_folder(tmp_path, "now", arm("a", QUIET, accuracies=[score - lost for score in before]))
+    shared = ["now", "--against", "before", "--outputs", str(tmp_path)]
+    assert call("report", [*shared, "--format", "markdown"]) == code
+    assert ("REGRESSION" in capsys.readouterr().out) == bool(code)
+
+
 def test_an_arm_that_no_longer_runs_is_a_regression(tmp_path, capsys):
     sweep_folder(tmp_path, "before", arm("a", QUIET))
     sweep_folder(tmp_path, "now", [run("a", s, None, "failed", "why") for s in range(5)])
