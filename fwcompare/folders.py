@@ -11,10 +11,10 @@ from fwcompare.record import SPEC_FILE
 
 
 def find_run(name: str, outputs: Path) -> Path:
-    """The folder of a run: a path, or the name of a run under ``outputs``.
+    """The folder of a run: a path, or the name of a run under ``outputs``, or the end of one.
 
     Raises:
-        RequestError: there is none, or the folder is not a run's.
+        RequestError: there is none, the folder is not a run's, or several names end so.
     """
     places = [Path(name).expanduser()]
     if Path(name).name == name:
@@ -28,12 +28,25 @@ def find_run(name: str, outputs: Path) -> Path:
                 f"{place} is no run: there is no {SPEC_FILE} in it.",
                 f"Runs lie in {outputs}; `fwcompare runs` lists them.",
             )
+    ending = [path for path in all_runs(outputs) if _ends(path.name, name)]
+    if len(ending) == 1:
+        return ending[0]
+    if ending:
+        raise RequestError(
+            f"{len(ending)} runs have names that end in '{name}'.",
+            "Give more of the name: " + ", ".join(sorted(path.name for path in ending)[:4]),
+        )
     known = unknown("run", name, [path.name for path in all_runs(outputs)])
     near = (known.hint or "").partition("Choose from")[0]  # every run there is would be too many
     raise RequestError(
         f"There is no run '{name}'.",
         f"{near}Runs lie in {outputs}; `fwcompare runs` lists them.",
     )
+
+
+def _ends(name: str, ending: str) -> bool:
+    """Whether whole words of a run's name are its ending: ``s2-7365cb``, or the digits alone."""
+    return bool(ending) and name.endswith(f"-{ending}")
 
 
 def find_sweep(name: str | None, outputs: Path) -> Path:

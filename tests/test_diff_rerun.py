@@ -32,6 +32,14 @@ def test_diff_shows_what_was_asked_and_what_came_out(cli, runs):
     assert "initial_weights" not in by_name and "final_weights" in by_name
 
 
+def test_a_run_is_found_by_the_end_of_its_name(cli, runs):
+    ends = [name.rpartition("-")[2] for name in runs]
+    by_end = cli("diff", *ends, "--format", "json")
+    assert by_end.stdout == cli("diff", *runs, "--format", "json").stdout
+    with_dashes = cli("diff", runs[0], f"s3-{ends[1]}", "--format", "json")
+    assert with_dashes.stdout == by_end.stdout
+
+
 def test_rerun_repeats_a_run_bit_by_bit(cli, runs, tmp_path, cache):
     first = runs[0]
     ended = cli("rerun", first, "tracking=none")

@@ -4,7 +4,7 @@ fwcompare diff RUN_A RUN_B
 fwcompare diff outputs/runs/RUN_A outputs/sweeps/SWEEP/RUN_B --all
 fwcompare diff RUN_A RUN_B --format json
 
-A run is named by its folder or by its name; `fwcompare runs` lists them.
+A run is named by its folder, its name, or the end of its name; `fwcompare runs` lists them.
 """
 
 from __future__ import annotations

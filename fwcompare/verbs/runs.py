@@ -10,6 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -34,10 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     outputs = Path(arguments.outputs) if arguments.outputs else compose([]).outputs
     folders = sorted(all_runs(outputs, arguments.sweep), key=lambda path: path.name, reverse=True)
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("run", "engine", "model", "seed", "status", "when", "score", "samples/s"):
-        table.add_column(heading, no_wrap=heading in ("status", "when"))
-    shown = 0
+    rows: list[dict[str, Text]] = []
     for folder in folders:
         record = RunRecord.read(folder)
         if record is None:
@@ -45,16 +43,15 @@ def run(arguments: argparse.Namespace) -> int:
         found = load_run(folder, record)
         if not _wanted(found, arguments):
             continue
-        if shown == arguments.limit:
+        if len(rows) == arguments.limit:
             break
-        _add(table, folder.name, found)
-        shown += 1
+        rows.append(_row(folder.name, found))
     console = stdout()
-    if not shown:
+    if not rows:
         console.print(f"No such runs in {outputs}.", soft_wrap=True)
         console.print("Make one: fwcompare framework=pytorch", style="dim")
         return 0
-    console.print(table)
+    console.print(_fitting(rows, console.width))
     return 0
 
 
@@ -67,17 +64,36 @@ def _wanted(found: Run, arguments: argparse.Namespace) -> bool:
     )
 
 
-def _add(table: Table, name: str, found: Run) -> None:
+def _row(name: str, found: Run) -> dict[str, Text]:
     record, metrics = found.record, found.record.metrics
     scores = [score(key, metrics[key]) for key in ("test/accuracy", "test/mae") if key in metrics]
     speed = metrics.get("perf/samples_per_s")
-    table.add_row(
-        name,
-        Text(found.engine, style=colour(found.engine)),
-        found.spec.model.name if found.spec else "–",
-        str(found.seed),
-        Text(record.status, style="green" if record.ok else "red"),
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(record.started_ms / 1e3)),
-        scores[0] if scores else "–",
-        number(speed) if speed else "–",
-    )
+    return {
+        "run": Text(name),
+        "engine": Text(found.engine, style=colour(found.engine)),
+        "model": Text(found.spec.model.name if found.spec else "–"),
+        "seed": Text(str(found.seed)),
+        "status": Text(record.status, style="green" if record.ok else "red"),
+        "when": Text(time.strftime("%Y-%m-%d %H:%M", time.localtime(record.started_ms / 1e3))),
+        "score": Text(scores[0] if scores else "–"),
+        "samples/s": Text(number(speed) if speed else "–"),
+    }
+
+
+#: What a narrow terminal leaves out first: a run's name has the most of it.
+_LEFT_OUT = ("seed", "model", "engine", "when", "samples/s", "score")
+
+
+def _fitting(rows: list[dict[str, Text]], width: int) -> Table:
+    """The rows as a table. Names are never cut, for they are what other commands are given."""
+    headings = list(rows[0])
+    for left_out in ("", *_LEFT_OUT):
+        headings = [heading for heading in headings if heading != left_out]
+        table = Table(box=None, pad_edge=False)
+        for heading in headings:
+            table.add_column(heading, no_wrap=heading != "run", overflow="fold")
+        for row in rows:
+            table.add_row(*(row[heading] for heading in headings))
+        if Console(width=10_000).measure(table).maximum <= width:
+            break
+    return table
