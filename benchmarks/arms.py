@@ -32,9 +32,17 @@ ARMS = ("hand_again", "hand", "native", "aligned")
 WARM_UP = 2
 
 
-#: Copies of the training split that make up the data, by model. An epoch of digits has but 19
-#: steps; what is compared here is the step, not what happens once an epoch or once a fit.
-COPIES = {"mlp": 16, "cnn": 5, "cnn_bn": 4}
+#: Steps of an epoch, whose samples are repeated or left out. An epoch of digits has but 19; what is
+#: compared here is the step, not what happens once an epoch or once a fit.
+STEPS = {
+    "mlp": 300,
+    "cnn": 100,
+    "cnn_bn": 80,
+    "resnet18": 30,
+    "lstm": 60,
+    "gru": 60,
+    "gpt_small": 40,
+}
 
 
 class Ours:
@@ -60,13 +68,11 @@ class Ours:
         self.trainer.synchronize()
 
 
-def training_data(spec: RunSpec) -> tuple[Arrays, int]:
-    """Copies of the training split, one after another, and the number of classes."""
-    data = DataFolder.open(Path(spec.dataset.folder))
+def training_data(data: DataFolder, spec: RunSpec) -> Arrays:
+    """As many samples of the training split as ``STEPS`` steps need, some perhaps repeatedly."""
     train = data.split("train", spec.dtype)
-    copies = COPIES[spec.model.name]
-    inputs, targets = (np.concatenate([a] * copies) for a in (train.inputs, train.targets))
-    return Arrays(inputs, targets), data.outputs
+    ids = np.arange(STEPS[spec.model.name] * spec.training.batch_size) % len(train)
+    return Arrays(train.inputs[ids], train.targets[ids])
 
 
 def seconds(fit: Callable[[], None]) -> float:
@@ -80,12 +86,15 @@ def seconds(fit: Callable[[], None]) -> float:
 def measure(engine: str, cell: dict[str, Any], rounds: int) -> dict[str, Any]:
     """Seconds of every arm in each of ``rounds`` rounds."""
     spec = RunSpec.read(Path(cell["native"]) / SPEC_FILE)
-    train, classes = training_data(spec)
+    data = DataFolder.open(Path(spec.dataset.folder))
+    train = training_data(data, spec)
     problem = loops.Problem(
         model=spec.model.name,
-        images=train.inputs,
+        params=spec.model.params,
+        inputs=train.inputs,
         labels=train.targets,
-        classes=classes,
+        outputs=data.outputs,
+        tokens=data.tokens,
         batch_size=spec.training.batch_size,
         learning_rate=spec.optimizer.lr,
     )

@@ -35,7 +35,6 @@ ENGINES = (
     "keras_torch",
     "jax",
 )
-MODELS = ("mlp", "cnn", "cnn_bn")
 OUTPUT = Path("outputs/benchmarks/overhead.json")
 
 #: Highest ratio of a trainer in native semantics to the loop written by hand.
@@ -44,7 +43,6 @@ OVERHEAD_LIMIT = 1.05
 CURE_LIMIT = 1.10
 
 OPTIONS = (
-    "dataset=digits",
     "optimizer=adam",
     # So small that no arm learns: converged weights hold denormal numbers, which cost more, and
     # where an arm meets them depends on the weights that it began with.
@@ -53,10 +51,38 @@ OPTIONS = (
     "device.threads=1",
     "precision=float32",
     "execution=native",
-    "trainer.batch_size=64",
     "trainer.epochs=1",
     "tracking=none",
 )
+
+DIGITS = ("dataset=digits", "trainer.batch_size=64")
+TOKENS = (
+    "dataset=synthetic_tokens",
+    "dataset.params.tokens=256",
+    "dataset.params.steps=64",
+    "trainer.batch_size=32",
+)
+
+#: What each model is trained on, and how large it is where that is not as in ``conf/model``.
+MODELS: dict[str, tuple[str, ...]] = {
+    "mlp": DIGITS,
+    "cnn": DIGITS,
+    "cnn_bn": DIGITS,
+    "resnet18": (
+        "dataset=synthetic",
+        "dataset.params.input_shape=[32,32,3]",
+        "dataset.params.samples=1000",
+        "model.params.width=16",
+        "trainer.batch_size=32",
+    ),
+    "lstm": TOKENS,
+    "gru": TOKENS,
+    "gpt_small": (
+        "dataset=python_reference",
+        "task=language_modelling",
+        "trainer.batch_size=32",
+    ),
+}
 
 #: glibc by default gives freed blocks back to the system and faults them in again, or does not, as
 #: the heap happens to lie: two instances of one loop then differ by as much as 15 %.
@@ -76,7 +102,7 @@ def measure(engine: str, models: Sequence[str], rounds: int) -> dict[str, Any]:
         for model in models:
             for semantics in ("native", "aligned"):
                 given = (f"framework={engine}", f"model={model}", f"semantics={semantics}")
-                spec = compose([*OPTIONS, *given]).plan().spec
+                spec = compose([*OPTIONS, *MODELS[model], *given]).plan().spec
                 run = folder / f"{model}-{semantics}"
                 prepare(spec, run)
                 cells.setdefault(model, {})[semantics] = str(run)
@@ -114,7 +140,7 @@ def main() -> None:
     """Measure the engines asked for and write all that was seen."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=12, help="timed fits of each arm; even")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
@@ -127,11 +153,14 @@ def main() -> None:
         }
         for model, cell in found[engine]["models"].items():
             print(
-                f"{engine:17}{model:7} overhead {Ratio(**cell['overhead'])}  "
+                f"{engine:17}{model:10} overhead {Ratio(**cell['overhead'])}  "
                 f"cure {Ratio(**cell['perf/cure_ratio'])}  noise {Ratio(**cell['noise'])}"
             )
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.output, {"machine": machine(), "options": OPTIONS, "engines": found})
+    write_json(
+        given.output,
+        {"machine": machine(), "options": OPTIONS, "models": MODELS, "engines": found},
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from machine import machine
-from overhead import ENGINES, OPTIONS
+from overhead import DIGITS, ENGINES, OPTIONS
 
 from fwcompare.compose import compose
 from fwcompare.probe import clock
@@ -59,7 +59,7 @@ def command(arguments: Sequence[str], calls: int) -> dict[str, Any]:
 def run(engine: str) -> dict[str, float]:
     """Seconds of one run: the whole command, the framework's phases, and where the rest went."""
     with tempfile.TemporaryDirectory(prefix="fwcompare-") as folder:
-        whole = wall([*OPTIONS, f"framework={engine}", "model=mlp"], folder)
+        whole = wall([*OPTIONS, *DIGITS, f"framework={engine}", "model=mlp"], folder)
         (path,) = Path(folder, "outputs", "runs").iterdir()
         record = RunRecord.read(path)
     assert record is not None and record.ok
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="runs of each engine")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
-    compose(OPTIONS).plan()  # prepares the data, if this machine does not have it yet
+    compose([*OPTIONS, *DIGITS]).plan()  # prepares the data, if this machine does not have it yet
     commands = {text: command(text.split(), given.calls) for text in ("--cfg job", "--help")}
     for text, times in commands.items():
         print(f"fwcompare {text:10} {times['median_s']:.2f} s")

@@ -55,6 +55,7 @@ GROUPS = {
     "init": "Where the initial weights come from. They are the same for every engine.",
     "tracking": "Where runs are shown; [MLflow](../how-to/mlflow.md).",
     "experiment": "A whole experiment in a file.",
+    "zoo": "A model made small, with a task and a dataset that fit; [tasks](../how-to/tasks.md).",
 }
 
 #: Groups whose dataclass tells more than one sentence.
@@ -227,7 +228,7 @@ def option(group: str, key: str, choices: Sequence[Choice]) -> Option:
     defaults = {choice.name: value_words(choice.values[key]) for choice in having}
     sentences: dict[str, str] = {}
     wanted: list[str] = []
-    hint: Any = type(having[0].values[key])
+    hint: Any = type_of(having[0].values[key])
     for choice in having:
         said = ""
         if found := reader(group, choice.name):
@@ -322,6 +323,11 @@ def plain_type(hint: Any) -> Any:
     return origin or hint
 
 
+def type_of(value: Any) -> Any:
+    """The type of a value that no dataclass reads: of a list, by its first entry."""
+    return tuple[type(value[0]), ...] if isinstance(value, list) else type(value)
+
+
 def type_words(hint: Any) -> str:
     """A type hint as one says it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -392,7 +398,7 @@ def page() -> str:
         )
         if group in RULES:
             lines += [in_markdown(inspect.getdoc(RULES[group]) or "") + ".", ""]
-        if group != "experiment":
+        if group not in ("experiment", "zoo"):
             lines += option_table(list(options(group, choices)))
     lines += ["## Single options and nodes", ""]
     lines += option_table([node_option("seed", config)])

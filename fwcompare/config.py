@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -17,6 +17,8 @@ from fwcompare import __version__, metrics
 from fwcompare.data.batches import DataFolder
 from fwcompare.errors import RequestError, UnsupportedError, choices, unknown
 from fwcompare.graph import Graph, load
+from fwcompare.graph.embedding import Embedding
+from fwcompare.graph.masks import NO_PADDING, PaddingMask
 from fwcompare.graph.read import read
 from fwcompare.launch import physical_cores
 from fwcompare.plugin import distribution, front, installed, missing, versions
@@ -37,6 +39,9 @@ from fwcompare.spec import (
 )
 from fwcompare.stats.criteria import Criteria
 from fwcompare.typed import build, convert
+
+#: Texts that a language model writes where nobody says how many.
+SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ class Configuration:
         known = {
             *("dataset", "task", "framework", "model", "optimizer", "scheduler", "device"),
             *("precision", "execution", "semantics", "init", "tracking", "seed", "trainer"),
-            *("measure", "sweep", "compare", "parity", "paths", "experiment"),
+            *("measure", "sweep", "compare", "parity", "paths", "experiment", "zoo"),
         }
         for key in self.cfg:
             if key not in known:
@@ -217,6 +222,7 @@ class Configuration:
         task = build(Task, self.section("task"), "task")
         data = self._data(seed, progress)
         self._check_task(task, data)
+        training = replace(training, samples=self._samples(training.samples, task, data))
         if training.batch_size > data.size("train"):
             raise RequestError(
                 f"trainer.batch_size={training.batch_size} is larger than the training split of "
@@ -333,7 +339,9 @@ class Configuration:
                 "The dataset needs 'name' and 'params' and nothing else, got "
                 f"{choices(map(str, section))}."
             )
-        return prepare(str(section["name"]), section["params"], seed, self.cache, progress)
+        task = build(Task, self.section("task"), "task")
+        prepared = prepare(str(section["name"]), section["params"], seed, self.cache, progress)
+        return replace(prepared, own_targets=task.reconstructs)
 
     @staticmethod
     def _check_task(task: Task, data: DataFolder) -> None:
@@ -341,12 +349,49 @@ class Configuration:
             raise unknown("loss", task.loss, metrics.LOSSES)
         if task.metric not in metrics.METRICS:
             raise unknown("metric", task.metric, metrics.METRICS)
+        if task.reconstructs:
+            if data.tokens is not None or task.loss != "mse" or task.metric != "mae":
+                raise RequestError(
+                    f"task={task.name} reconstructs its inputs, with loss=mse and metric=mae, on "
+                    "datasets of numbers.",
+                    "Choose another task, or a dataset that holds no token ids.",
+                )
+            return
         kind = data.meta["kind"]
-        if metrics.LOSSES[task.loss] != (kind == "classification"):
+        for option, chosen, known in (
+            ("loss", task.loss, metrics.LOSSES),
+            ("metric", task.metric, metrics.METRICS),
+        ):
+            if kind in known[chosen]:
+                continue
+            if task.name == kind:
+                fitting = choices(name for name, kinds in known.items() if kind in kinds)
+                raise RequestError(
+                    f"task.{option}={chosen} does not fit task={kind}.", f"Choose from: {fitting}."
+                )
             raise RequestError(
                 f"task={task.name} does not fit this dataset, which is for {kind}.",
                 f"Add task={kind}.",
             )
+
+    @staticmethod
+    def _samples(asked: int | None, task: Task, data: DataFolder) -> int:
+        """How many texts the model is to write, each after a sample of the test split."""
+        most = data.size("test") if task.metric == "perplexity" and data.tokenizer else 0
+        if asked is None:
+            return min(SAMPLES, most)
+        if asked and not most:
+            raise RequestError(
+                f"trainer.samples={asked}: only a language model on a dataset of text writes.",
+                "Leave it out, or choose task=language_modelling dataset=python_reference "
+                "model=gpt_small.",
+            )
+        if asked > most:
+            raise RequestError(
+                f"trainer.samples={asked} is more than the {most} samples of the test split, "
+                "each of which is the beginning of a text."
+            )
+        return asked
 
     def graph(self) -> Graph:
         """The model's graph on the chosen dataset. Raises ``RequestError`` if it does not fit."""
@@ -362,15 +407,42 @@ class Configuration:
             )
         params = {**(section["params"] or {})}
         path = self.find_graph(str(section["graph"]))
-        graph = read(path, {**params, "outputs": data.outputs}, data.input_shape)
-        if graph.output_shape != (data.outputs,):
+        # On a dataset of numbers a model of tokens is refused by its embedding, which says why.
+        padding = NO_PADDING if data.padding is None else data.padding
+        given = {"outputs": data.outputs, "tokens": data.tokens or 1, "padding_token": padding}
+        graph = read(path, {**params, **given}, data.input_shape, data.input_type)
+        if graph.output_shape != data.output_shape:
             raise RequestError(
                 f"{path.name}: the last layer '{graph.layers[-1].name}' gives "
-                f"{list(graph.output_shape)}, the dataset needs [{data.outputs}].",
-                'End with a dense layer of units: "${outputs}".',
+                f"{list(graph.output_shape)}, the dataset needs {list(data.output_shape)}.",
+                "End with a layer that gives the shape of a sample."
+                if data.own_targets
+                else 'End with a dense layer of units: "${outputs}". '
+                "A model that gives back its input is for task=reconstruction.",
             )
+        for layer in graph.layers:
+            if isinstance(layer.kind, Embedding) and layer.kind.tokens < (data.tokens or 0):
+                raise RequestError(
+                    f"{path.name}: layer '{layer.name}' has tokens={layer.kind.tokens}, the "
+                    f"dataset has {data.tokens} token ids.",
+                    'Let the dataset say it, tokens: "${tokens}".',
+                )
+            if isinstance(layer.kind, PaddingMask) and layer.kind.padding != data.padding:
+                shown = "has none" if data.padding is None else f"pads with {data.padding}"
+                raise RequestError(
+                    f"{path.name}: layer '{layer.name}' takes {layer.kind.padding} for padding, "
+                    f"the dataset {shown}.",
+                    'Let the dataset say it, padding: "${padding_token}".',
+                )
         layers = tuple(graph.to_layers())
-        model = Model(str(section["name"]), params, graph.input_shape, layers, graph.digest)
+        model = Model(
+            str(section["name"]),
+            params,
+            graph.input_shape,
+            layers,
+            graph.digest,
+            graph.input_type,
+        )
         return model, graph
 
     def find_graph(self, name: str) -> Path:

@@ -58,23 +58,50 @@ def _line(columns: list[str | None], own: int, reads: list[int], ending: list[in
     return "".join(cells).rstrip()
 
 
-def mermaid(graph: Graph) -> str:
-    """A flowchart in Mermaid's language, which many Markdown viewers draw."""
-    names = {INPUT: "n0"} | {layer.name: f"n{i}" for i, layer in enumerate(graph.layers, 1)}
+def mermaid(graph: Graph, most: int | None = None) -> str:
+    """A flowchart in Mermaid's language, which many Markdown viewers draw.
+
+    With ``most``, blocks are drawn as one box each, the innermost first, until there are no more
+    boxes than that, or no more blocks.
+    """
+    boxes = _boxes(graph, most)
+    numbers = {INPUT: 0} | {name: number for number, name in enumerate(boxes, 1)}
+    box_of = {INPUT: INPUT} | {
+        layer.name: name for name, layers in boxes.items() for layer in layers
+    }
     lines = ["flowchart TD", f'  n0(["{INPUT}<br/>{shape_words(graph.input_shape)}"])']
-    lines += [f'  {names[layer.name]}["{_box(layer)}"]' for layer in graph.layers]
-    lines += [
-        f"  {names[source]} --> {names[layer.name]}"
+    lines += [f'  n{numbers[name]}["{_box(name, layers)}"]' for name, layers in boxes.items()]
+    edges = [
+        (numbers[box_of[source]], numbers[box_of[layer.name]])
         for layer in graph.layers
         for source in layer.inputs
+        if box_of[source] != box_of[layer.name]
     ]
+    # Layers of one box may take the same value; a layer that takes one twice has two edges.
+    folded = len(boxes) < len(graph.layers)
+    lines += [f"  n{a} --> n{b}" for a, b in (dict.fromkeys(edges) if folded else edges)]
     return "\n".join(lines) + "\n"
 
 
-def _box(layer: Layer) -> str:
-    kind = str(layer.kind.options().get("function", layer.kind.kind))
-    title = layer.name if layer.name == kind else f"{layer.name}: {kind}"
-    return f"{title}<br/>{shape_words(layer.shape)}".replace('"', "#quot;")
+def _boxes(graph: Graph, most: int | None) -> dict[str, list[Layer]]:
+    """Layers by the box that they are drawn in: each its own, or that of a block around it."""
+    depth = max(layer.name.count("/") for layer in graph.layers)
+    while True:
+        boxes: dict[str, list[Layer]] = {}
+        for layer in graph.layers:
+            boxes.setdefault("/".join(layer.name.split("/")[: depth + 1]), []).append(layer)
+        if most is None or len(boxes) <= most or depth == 0:
+            return boxes
+        depth -= 1
+
+
+def _box(name: str, layers: Sequence[Layer]) -> str:
+    last = layers[-1]
+    kind = str(last.kind.options().get("function", last.kind.kind))
+    if name != last.name:
+        kind = f"{len(layers)} layers"
+    title = name if name == kind else f"{name}: {kind}"
+    return f"{title}<br/>{shape_words(last.shape)}".replace('"', "#quot;")
 
 
 def shape_words(shape: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from fwcompare.metrics import METRICS
 from fwcompare.probe import clock
 from fwcompare.record import RunRecord
 from fwcompare.report import number, score
@@ -113,7 +114,8 @@ class Display(AbstractContextManager["Display"]):
         line.append(f"{label:<28} ")
         line.append(f"{record.status:<12}", style="green" if record.ok else "red")
         metrics = record.metrics
-        quoted = [key for key in ("test/accuracy", "test/mae") if key in metrics]
+        keys = (f"test/{name}" for name in METRICS)
+        quoted = [key for key in keys if key in metrics]
         parts = [f"{key} {score(key, metrics[key])}" for key in quoted]
         if "perf/samples_per_s" in metrics:
             parts.append(f"{number(metrics['perf/samples_per_s'])} samples/s")

@@ -60,6 +60,8 @@ WORKER_ROOMS = (
     "work.py",
     "data/__init__.py",
     "data/batches.py",
+    "data/tokenizers.py",
+    "samples.py",
     "plugin.py",
     "parity/__init__.py",
     "parity/trace.py",

@@ -411,7 +411,8 @@ def _cell(config: Any, overrides: list[str], loader: Any, base: Configuration) -
     asked = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
     engine = asked.get("framework", base.engine)
     seed = int(asked["seed"]) if asked.get("seed", "").isdigit() else int(base.cfg["seed"])
-    model = base.section("model")["name"] if "model" not in asked else asked["model"]
+    # A choice of the zoo is named as its model.
+    model = asked.get("model") or asked.get("zoo") or base.section("model")["name"]
     run = new_run_id(engine, re.sub(r"[^\w.-]", "-", str(model)), seed)
     cell = Cell(overrides, engine, seed, run)
     try:

@@ -59,7 +59,7 @@ def open_job(spec: RunSpec, folder: Path) -> tuple[Job, DataFolder]:
         RequestError: the initial weights cannot be read or are of another model.
     """
     dtype = spec.dtype
-    data = DataFolder.open(Path(spec.dataset.folder))
+    data = DataFolder.open(Path(spec.dataset.folder), spec.task.reconstructs)
     graph = spec.model.graph
     initial = {
         name: array.astype(dtype, copy=False)

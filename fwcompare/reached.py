@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fwcompare.arms import Run
+from fwcompare.metrics import is_share
 from fwcompare.stats.criteria import Criteria
 from fwcompare.stats.holm import holm
 from fwcompare.stats.inference import FEWEST, of_pairs
@@ -71,7 +72,7 @@ def reached(
 
 
 def _arrivals(runs: Sequence[Run], metric: str, target: float) -> dict[int, Arrival]:
-    higher = metric == "accuracy"
+    higher = is_share(metric)
     found: dict[int, list[Arrival]] = defaultdict(list)
     for run in runs:
         if run.started:

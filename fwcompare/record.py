@@ -22,6 +22,8 @@ SPEC_FILE = "spec.json"
 EVENTS_FILE = "events.jsonl"
 RECORD_FILE = "record.json"
 LOG_FILE = "worker.log"
+#: What a language model wrote after its training.
+SAMPLES_FILE = "samples.txt"
 INITIAL_WEIGHTS = "weights/initial.safetensors"
 FINAL_WEIGHTS = "weights/final.safetensors"
 

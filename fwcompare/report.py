@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fwcompare.compare import Comparison, Row, Spread, jsonable, profile
+from fwcompare.metrics import is_share
 from fwcompare.plan import Plan
 from fwcompare.plugin import front, installed
 from fwcompare.regression import Change
@@ -76,8 +77,8 @@ def number(value: float) -> str:
 
 
 def score(metric: str, value: float) -> str:
-    """An accuracy with four decimals; anything else like any number."""
-    return f"{value:.4f}" if metric.endswith("accuracy") else number(value)
+    """A share, such as accuracy, with four decimals; anything else like any number."""
+    return f"{value:.4f}" if is_share(metric) else number(value)
 
 
 def _median(key: str) -> Callable[[Row], str]:

@@ -11,13 +11,15 @@ from rich.text import Text
 from fwcompare import launch
 from fwcompare.config import Configuration, Plan, new_run_id
 from fwcompare.display import Display
-from fwcompare.record import LOG_FILE, RunRecord, log_tail
+from fwcompare.record import LOG_FILE, SAMPLES_FILE, RunRecord, log_tail
 from fwcompare.report import score
 
 #: What a person wants to know of one run, in order; the rest is in the record.
 _SHOWN = (
     ("test/accuracy", "test accuracy"),
+    ("test/micro_f1", "test micro-F1"),
     ("test/mae", "test mean absolute error"),
+    ("test/perplexity", "test perplexity"),
     ("test/loss", "test loss"),
     ("train/loss", "train loss, last epoch"),
     ("perf/samples_per_s", "samples/s, steady"),
@@ -31,6 +33,10 @@ _SHOWN = (
     ("memory/peak_rss_mib", "peak memory, MiB"),
     ("perf/cpu_cores_used", "cores used in training"),
 )
+
+
+#: Lines of a language model's text that are shown.
+_SAMPLE_LINES = 16
 
 
 def run_single(made: Configuration) -> RunRecord:
@@ -73,6 +79,8 @@ def show(folder: Path, record: RunRecord) -> None:
     console, out = Console(stderr=True), Console()
     if record.metrics:
         out.print(_summary(record))
+    for line in _beginning(folder / SAMPLES_FILE):
+        out.print(Text(line, style="italic"), soft_wrap=True)
     for warning in record.warnings:
         out.print(Text(f"Warning: {warning}", style="yellow"))
     if record.status in ("failed", "killed", "out_of_memory"):
@@ -80,6 +88,15 @@ def show(folder: Path, record: RunRecord) -> None:
             console.print(Text(line, style="dim"), soft_wrap=True)
         console.print(f"The whole log: {folder / LOG_FILE}", soft_wrap=True)
     out.print(Text(f"Record: {folder}", style="dim"), soft_wrap=True)
+
+
+def _beginning(samples: Path) -> list[str]:
+    """The first lines of what a language model wrote; none for any other model."""
+    if not samples.is_file():
+        return []
+    lines = samples.read_text(encoding="utf-8").splitlines()
+    rest = [f"... {len(lines) - _SAMPLE_LINES} more lines in {samples.name}"]
+    return lines[:_SAMPLE_LINES] + (rest if len(lines) > _SAMPLE_LINES else [])
 
 
 def _summary(record: RunRecord) -> Table:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fwcompare.errors import RequestError, unknown
-from fwcompare.graph import Graph
+from fwcompare.graph import VALUES, Graph
 from fwcompare.graph.weights import DISTRIBUTIONS, SCHEMES
 from fwcompare.typed import build
 
@@ -72,10 +72,16 @@ class Model:
     input_shape: tuple[int, ...]
     layers: tuple[dict[str, Any], ...]
     digest: str
+    #: What a sample holds: numbers, or token ids.
+    input_type: str = VALUES
 
     @property
     def graph(self) -> Graph:
-        return Graph.from_layers(self.input_shape, self.layers)
+        return Graph.from_layers(self.input_shape, self.layers, self.input_type)
+
+
+#: What a model's outputs are held against.
+TARGETS = ("given", "inputs")
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,17 @@ class Task:
     loss: str
     #: What is measured after each epoch and on the test split, besides the loss.
     metric: str
+    #: ``given`` by the dataset, or the ``inputs`` themselves.
+    targets: str = "given"
+
+    def __post_init__(self) -> None:
+        if self.targets not in TARGETS:
+            raise unknown("task.targets", self.targets, TARGETS)
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether the model is to give back its input."""
+        return self.targets == "inputs"
 
 
 @dataclass(frozen=True)
@@ -298,6 +315,12 @@ class Training:
     max_steps: int | None
     drop_last: bool
     timeout_s: float
+    #: Texts that a language model writes after training; None: 2 where its dataset is text.
+    samples: int | None = None
+    #: Tokens of each.
+    sample_tokens: int = 200
+    #: Outputs are divided by it before a token is drawn; 0 takes the likeliest token.
+    temperature: float = 0.8
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, "trainer.epochs", self.epochs, "at least 0")
@@ -305,6 +328,10 @@ class Training:
         if self.max_steps is not None:
             _require(self.max_steps >= 0, "trainer.max_steps", self.max_steps, "at least 0")
         _finite("trainer.timeout_s", self.timeout_s, 0, strict=True)
+        if self.samples is not None:
+            _require(self.samples >= 0, "trainer.samples", self.samples, "at least 0")
+        _require(self.sample_tokens >= 1, "trainer.sample_tokens", self.sample_tokens, "at least 1")
+        _finite("trainer.temperature", self.temperature, 0)
 
 
 @dataclass(frozen=True)

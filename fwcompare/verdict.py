@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fwcompare.metrics import is_share
 from fwcompare.stats.criteria import Criteria
 from fwcompare.stats.holm import holm
 from fwcompare.stats.inference import Inference
@@ -78,7 +79,7 @@ def speed(criteria: Criteria) -> Question:
 
 def score(metric: str, criteria: Criteria) -> Question:
     """A metric of the task: shares by their difference in points, errors by their ratio."""
-    share = metric.endswith("accuracy")
+    share = is_share(metric)
     return Question(metric, not share, criteria.equivalence_margin, "higher", "lower", share)
 
 

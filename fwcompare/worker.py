@@ -23,6 +23,7 @@ from fwcompare.probe import Memory, Observed, Phase, Probe, clock
 from fwcompare.record import (
     EVENTS_FILE,
     FINAL_WEIGHTS,
+    SAMPLES_FILE,
     SPEC_FILE,
     EventFile,
     RunRecord,
@@ -134,7 +135,7 @@ def _classify(error: Exception) -> tuple[str, str]:
 
 
 def _phases(state: _Run) -> None:
-    """Import, build, train with evaluation, test, inference, export."""
+    """Import, build, train with evaluation, test, inference, export, text."""
     spec, folder = state.spec, state.folder
     memory = Memory()
     memory.reset()
@@ -158,7 +159,7 @@ def _phases(state: _Run) -> None:
         if not len(arrays):
             return {}
         outputs = np.concatenate(list(_predictions(trainer, arrays.inputs, state)))
-        scale = float(data.meta.get("target_scale", 1.0))
+        scale = data.target_scale
         task = spec.task
         return {
             f"{split}/loss": metrics.loss(task.loss, outputs, arrays.targets),
@@ -206,6 +207,9 @@ def _phases(state: _Run) -> None:
             canonical.save(final, folder / FINAL_WEIGHTS)
             state.digests["final_weights"] = canonical.digest(final)
         state.facts = trainer.facts()
+        if spec.training.samples and data.tokenizer:
+            with probe.phase("sample"):
+                _samples(trainer, data.split("test", dtype), data.tokenizer, state)
     finally:
         state.cores_used = probe.cores_used
         _summarise(state, graph, trainer.peak_device_bytes(), summary)
@@ -220,6 +224,23 @@ def _predictions(trainer: Any, inputs: Any, state: _Run) -> Iterator[Any]:
         outputs = trainer.predict(chunk)
         state.calls.add(len(chunk), clock() - began)
         yield outputs
+
+
+def _samples(trainer: Any, split: Any, tokenizer: dict[str, Any], state: _Run) -> None:
+    """Have the model write, and keep it beside the record."""
+    from fwcompare import samples
+
+    training = state.spec.training
+    text = samples.written(
+        trainer.predict,
+        split,
+        tokenizer,
+        samples=training.samples or 0,
+        tokens=training.sample_tokens,
+        temperature=training.temperature,
+        seed=state.spec.seed,
+    )
+    (state.folder / SAMPLES_FILE).write_text(text, encoding="utf-8")
 
 
 def _input_pipeline(trainer: Any, feed: Any, state: _Run) -> None:
@@ -281,7 +302,7 @@ def _summarise(state: _Run, graph: Any, device_bytes: int | None, summary: Any) 
     found["memory/peak_rss_mib"] = max(p.peak_rss_bytes for p in observed.phases.values()) / mib
     if device_bytes is not None:
         found["memory/peak_device_mib"] = device_bytes / mib
-    for name in ("import", "build", "eval"):
+    for name in ("import", "build", "eval", "sample"):
         if name in observed.phases:
             found[f"time/{name}_s"] = observed.phases[name].seconds
     found["model/parameters"] = graph.parameter_count

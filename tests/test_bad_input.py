@@ -31,6 +31,15 @@ CASES = [
     (["device.threads=999"], ["999"]),
     (["task=regression"], ["task=classification"]),
     (["dataset=diabetes"], ["task=regression"]),
+    (["task=multi_label"], ["task=classification"]),
+    (["dataset=synthetic", "dataset.params.task=multi_label"], ["task=multi_label"]),
+    (["task.metric=micro_f1"], ["micro_f1 does not fit task=classification", "accuracy"]),
+    (["trainer.samples=1"], ["trainer.samples=1", "only a language model", "python_reference"]),
+    (["trainer.samples=-1"], ["trainer.samples", "at least 0"]),
+    (["zoo=gpt_small", "trainer.samples=100000"], ["100000", "samples of the test split"]),
+    (["trainer.sample_tokens=0"], ["trainer.sample_tokens", "at least 1"]),
+    (["trainer.temperature=-0.5"], ["trainer.temperature", "at least 0"]),
+    (["zoo=gpt_smal"], ["gpt_smal", "Did you mean 'gpt_small'"]),
     (["model.params.widht=3"], ["widht"]),
     (["model=lenet5", "model.params.padding=valid"], ["conv2", "window of 5", "4"]),
     (["optimizer.weight_decay=0.1"], ["weight_decay", "decay=l2"]),
@@ -38,6 +47,11 @@ CASES = [
     (["framework.python=/nowhere/python"], ["/nowhere/python"]),
     (["framework=jax", "execution=eager"], ["eager"]),
     (["dataset=npz", "dataset.params.file=none.npz"], ["none.npz"]),
+    (["dataset=synthetic_tokens"], ["flatten", "token ids", "embedding"]),
+    (["model=lstm"], ["embedding", "token ids", "[8, 8, 1]"]),
+    (["dataset=python_reference", "model=gpt_small"], ["task=language_modelling"]),
+    (["task=language_modelling"], ["task=classification"]),
+    (["dataset=synthetic_tokens", "dataset.params.normalize=unit"], ["normalize", "token ids"]),
     (["parrity"], ["parrity", "Did you mean 'parity'"]),
     (["show", "cnnn"], ["cnnn", "cnn"]),
     (["report"], ["no sweep", "quickstart"]),
@@ -97,6 +111,56 @@ def test_bad_data(cli, tmp_path, changes, words):
         assert word in ended.stderr
 
 
+EMBEDDING = "{name: e, kind: embedding, tokens: 16, features: 4}"
+LSTM = "{name: l, kind: lstm, units: 4, returns: last}"
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([EMBEDDING.replace("16", "15"), LSTM], ["'e' has tokens=15", "16 token ids"]),
+        ([EMBEDDING, LSTM.replace("units", "inputs: [m], units")], ["'l'", "'m'", "no earlier"]),
+        (
+            [EMBEDDING, LSTM.replace("units", "inputs: [l], units")],
+            ["'l'", "no earlier layer", "that layer itself"],
+        ),
+        ([EMBEDDING, LSTM, LSTM.replace("lstm", "dense")], ["'l'", "twice"]),
+        (
+            [EMBEDDING, "{repeat: 0, name: 'b${i}', layers: [" + LSTM + "]}"],
+            ["'b${i}'", "0 times", "allow_empty"],
+        ),
+    ],
+    ids=["too few tokens", "unknown input", "cycle", "one name twice", "no round"],
+)
+def test_a_model_file_that_does_not_fit(cli, tmp_path, layers, words):
+    file = tmp_path / "own.yml"
+    file.write_text("layers:\n" + "".join(f"- {layer}\n" for layer in layers))
+    ended = cli("dataset=synthetic_tokens", "model=lstm", f"model.graph={file}")
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    for word in words:
+        assert word in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.full((90, 4), 16), ["token ids outside 0 to 15", "16", "sample 0"]),
+        (np.zeros((90, 4)), ["float64", "whole numbers"]),
+        (np.array([[1, 2], [3]] * 45, dtype=object), ["'x' cannot be read", "one length"]),
+    ],
+    ids=["out of range", "wrong type", "ragged"],
+)
+def test_bad_token_ids(cli, tmp_path, x, words):
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(90) % 3)
+    given = (f"dataset.params.file={tmp_path / 'data.npz'}", "dataset.params.tokens=16")
+    ended = cli("model=lstm", "dataset=npz", *given, "dataset.params.normalize=none")
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    for word in words:
+        assert word in ended.stderr, ended.stderr
+
+
 def weights(**changes):
     """Those of ``model=logistic`` on the digits, with some changed; None leaves one out."""
     tensors = {
@@ -116,6 +180,7 @@ def weights(**changes):
             ["unexpected layer0/bias, layer1/bias, layer2/bias, layer3/bias and 5 more"],
         ),
         ({"logits/kernel": np.zeros((10, 64))}, ["logits/kernel", "[10, 64]", "[64, 10]"]),
+        ({"logits/bias": np.zeros(10, int)}, ["logits/bias", "int64", "floating-point"]),
         ({"logits/bias": np.full(10, np.nan)}, ["logits/bias", "NaN", "--status ok"]),
     ],
 )

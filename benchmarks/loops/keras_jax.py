@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from loops import Problem
-from loops.keras_layers import compiled
+from loops.keras_models import compiled
 
 
 class Batches(keras.utils.PyDataset):
@@ -23,12 +23,12 @@ class Batches(keras.utils.PyDataset):
         return self.problem.steps
 
     def on_epoch_end(self) -> None:
-        self.order = self.random.permutation(len(self.problem.images))
+        self.order = self.random.permutation(len(self.problem.inputs))
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         batch = self.problem.batch_size
         ids = self.order[index * batch : (index + 1) * batch]
-        return self.problem.images.take(ids, axis=0), self.problem.labels.take(ids, axis=0)
+        return self.problem.inputs.take(ids, axis=0), self.problem.labels.take(ids, axis=0)
 
 
 class KerasJaxLoop:

@@ -6,26 +6,26 @@ import numpy as np
 import tensorflow as tf
 
 from loops import Problem
-from loops.keras_layers import compiled
+from loops.keras_models import compiled
 
 
 class KerasTensorFlowLoop:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.model = compiled(problem)
-        self.images = tf.convert_to_tensor(problem.images)
+        self.inputs = tf.convert_to_tensor(problem.inputs)
         self.labels = tf.convert_to_tensor(problem.labels)
         self.random = np.random.default_rng(0)
 
     def dataset(self) -> tf.data.Dataset:
         """The batches of an epoch; one thread, since the training has but one core."""
         steps, batch = self.problem.steps, self.problem.batch_size
-        ids = self.random.permutation(len(self.problem.images))[: steps * batch].astype(np.int32)
+        ids = self.random.permutation(len(self.problem.inputs))[: steps * batch].astype(np.int32)
         options = tf.data.Options()
         options.threading.private_threadpool_size = 1
         return (
             tf.data.Dataset.from_tensor_slices(ids.reshape(steps, batch))
-            .map(lambda ids: (tf.gather(self.images, ids), tf.gather(self.labels, ids)))
+            .map(lambda ids: (tf.gather(self.inputs, ids), tf.gather(self.labels, ids)))
             .with_options(options)
         )
 

@@ -6,28 +6,27 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from loops import Problem
-from loops.pytorch import network, tensors
+from loops.pytorch import mean_loss, tensors
 from loops.torch_batches import BatchIds
+from loops.torch_models import network
 
 
 class Module(pl.LightningModule):
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.model = network(problem)
-        self.loss = nn.CrossEntropyLoss()
         # Made once, so that a second fit goes on from the optimizer's state.
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=problem.learning_rate, fused=True
         )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        images, labels = batch
-        loss: Tensor = self.loss(self.model(images), labels)
-        return loss
+        inputs, labels = batch
+        return mean_loss(self.model(inputs), labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer

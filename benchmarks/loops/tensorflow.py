@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from loops import Problem
-from loops.keras_layers import network
+from loops.keras_models import network
 
 
 class TensorFlowLoop:
@@ -16,14 +16,14 @@ class TensorFlowLoop:
         self.model = network(problem)
         self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.optimizer = keras.optimizers.Adam(problem.learning_rate)
-        self.images = tf.convert_to_tensor(problem.images)
+        self.inputs = tf.convert_to_tensor(problem.inputs)
         self.labels = tf.convert_to_tensor(problem.labels)
         self.random = np.random.default_rng(0)
 
     @tf.function
     def step(self, ids: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            logits = self.model(tf.gather(self.images, ids), training=True)
+            logits = self.model(tf.gather(self.inputs, ids), training=True)
             loss = self.loss(tf.gather(self.labels, ids), logits)
         gradients = tape.gradient(loss, self.model.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
@@ -32,7 +32,7 @@ class TensorFlowLoop:
     def fit(self) -> None:
         steps, batch = self.problem.steps, self.problem.batch_size
         losses = []
-        order = self.random.permutation(len(self.problem.images))[: steps * batch]
+        order = self.random.permutation(len(self.problem.inputs))[: steps * batch]
         for ids in order.reshape(steps, batch):
             losses.append(self.step(tf.constant(ids)))
         tf.reduce_mean(tf.stack(losses)).numpy()

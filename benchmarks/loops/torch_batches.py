@@ -19,7 +19,7 @@ class BatchIds(Sampler[Tensor]):
 
     def __iter__(self) -> Iterator[Tensor]:
         used = self.problem.steps * self.problem.batch_size
-        order = torch.randperm(len(self.problem.images))[:used]
+        order = torch.randperm(len(self.problem.inputs))[:used]
         yield from order.split(self.problem.batch_size)
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fwcompare.graph import Graph, Weights
+from fwcompare.graph.attention import MultiHeadAttention
 
 #: Fourth moment over the squared variance of each distribution; ``truncated normal`` at two sigma.
 KURTOSIS = {"uniform": 1.8, "truncated normal": 2.37, "normal": 3.0}
@@ -43,21 +44,29 @@ def fans(shape: tuple[int, ...]) -> dict[str, float]:
 
 
 def describe(drawn: Weights, graph: Graph) -> dict[str, Any]:
-    """The initialiser of the kernels and of the biases that a new model drew, in words."""
-    kernels, biases = [], []
+    """The initialisers of the kernels, biases and embeddings that a new model drew, in words."""
+    kernels, biases, embeddings = [], [], []
     for layer in graph.layers:
         shapes = {p.name: p for p in layer.parameters}
         kernel = next((p for p in layer.parameters if p.role == "kernel"), None)
         if kernel is None:
             continue
-        kernels.append((drawn[f"{layer.name}/{kernel.name}"], fans(kernel.shape)))
+        weights = drawn[f"{layer.name}/{kernel.name}"]
+        if kernel.name == "embeddings":
+            embeddings.append((weights, fans((kernel.fan_in, kernel.fan_out))))
+            continue
+        by_heads = isinstance(layer.kind, MultiHeadAttention)
+        own = fans((kernel.fan_in, kernel.fan_out) if by_heads else kernel.shape)
+        kernels.append((weights, own))
         if "bias" in shapes:
-            biases.append((drawn[f"{layer.name}/bias"], fans(kernel.shape)))
+            biases.append((drawn[f"{layer.name}/bias"], own))
     found = {}
     if kernels:
         found["kernel"] = in_words(kernels)
     if biases:
         found["bias"] = in_words(biases)
+    if embeddings:
+        found["embedding"] = in_words(embeddings)
     return found
 
 

@@ -59,18 +59,34 @@ def small_data(
     outputs: int,
     samples: int = 64,
     task: str = "classification",
+    tokens: int | None = None,
+    padding: int | None = None,
 ) -> DataFolder:
-    """A prepared dataset of random numbers: ``samples`` to train on, 16 to validate, 16 to test."""
+    """A prepared dataset of random numbers, or of random ids of so many ``tokens``.
+
+    With ``padding``, samples have any number of other ids, and that one behind them. It has
+    ``samples`` to train on, 16 to validate and 16 to test.
+    """
     random = np.random.default_rng(7)
     splits = {}
     for name, size in (("train", samples), ("val", 16), ("test", 16)):
-        inputs = random.normal(size=(size, *input_shape))
-        if task == "classification":
-            targets: np.ndarray = random.integers(0, outputs, size).astype(np.int32)
+        inputs: np.ndarray = random.normal(size=(size, *input_shape))
+        if tokens is not None:
+            inputs = random.integers(0, tokens, inputs.shape).astype(np.int32)
+        if padding is not None:
+            lengths = random.integers(1, input_shape[0] + 1, (size, 1))
+            inputs[inputs == padding] = padding - 1 if padding else 1
+            inputs[np.arange(input_shape[0]) >= lengths] = padding
+        if task == "regression":
+            targets: np.ndarray = random.normal(size=(size, outputs))
+        elif task == "multi_label":
+            targets = random.integers(0, 2, (size, outputs)).astype(np.float32)
         else:
-            targets = random.normal(size=(size, outputs))
+            each = inputs.shape if task == "language_modelling" else size
+            targets = random.integers(0, outputs, each).astype(np.int32)
         splits[name] = Split(inputs, targets)
-    return write_folder(folder, splits, {"outputs": outputs})
+    meta = {"kind": task, "outputs": outputs, "tokens": tokens, "padding": padding}
+    return write_folder(folder, splits, meta)
 
 
 def make_run(
@@ -92,20 +108,25 @@ def make_run(
 ) -> tuple[RunSpec, Path]:
     """A spec and its run folder, weights drawn and everything in place for a worker."""
     engine_front = front(engine)
-    graph = Graph.from_layers(data.input_shape, layers)
+    graph = Graph.from_layers(data.input_shape, layers, data.input_type)
     defaults = {
         "epochs": 1, "batch_size": 16, "max_steps": None, "drop_last": True, "timeout_s": 300.0,
     }  # fmt: skip
     folder = root / f"{engine}-{next(_numbers)}"
     loss, metric = {
         "classification": ("cross_entropy", "accuracy"),
+        "multi_label": ("binary_cross_entropy", "micro_f1"),
         "regression": ("mse", "mae"),
+        "reconstruction": ("mse", "mae"),
+        "language_modelling": ("cross_entropy", "perplexity"),
     }[task]
     spec = RunSpec(
         run=folder.name,
         framework=Framework(engine, engine_front.trainer, tuple(engine_front.packages)),
-        model=Model("test", {}, graph.input_shape, tuple(graph.to_layers()), graph.digest),
-        task=Task(task, loss, metric),
+        model=Model(
+            "test", {}, graph.input_shape, tuple(graph.to_layers()), graph.digest, graph.input_type
+        ),
+        task=Task(task, loss, metric, "inputs" if task == "reconstruction" else "given"),
         dataset=Dataset("random", {}, str(data.path), data.meta["digest"]),
         optimizer=optimizer,
         scheduler=scheduler,
@@ -124,13 +145,20 @@ def make_run(
 
 def case_run(root: Path, case: Case, engine: str, execution: str = "native") -> RunSpec:
     """The spec of a conformance case in one engine, with its data made under ``root``."""
-    outputs = 3 if case.task == "classification" else 2
+    outputs = 2 if case.task == "regression" else 3
     shape = "x".join(map(str, case.input_shape))
-    folder = root / "data" / f"{case.task}-{shape}"
+    folder = root / "data" / f"{case.task}-{shape}-{case.tokens}-{case.padding}"
     if (folder / "meta.json").is_file():
         data = DataFolder.open(folder)
     else:
-        data = small_data(folder, case.input_shape, outputs, task=case.task)
+        data = small_data(
+            folder,
+            case.input_shape,
+            outputs,
+            task=case.task,
+            tokens=case.tokens,
+            padding=case.padding,
+        )
     spec, _ = make_run(
         root,
         engine,

@@ -12,12 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from fwcompare.graph import TOKENS, VALUES
+
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """One split: inputs (n, *shape) and targets, labels (n,) int32 or values (n, outputs)."""
+    """One split: inputs (n, *shape) and targets.
+
+    Inputs are numbers, or token ids in int32. Targets are labels (n,) in int32, 0 or 1 for each of
+    several labels (n, labels), values (n, outputs), or the next token ids (n, steps) in int32.
+    """
 
     inputs: np.ndarray
     targets: np.ndarray
@@ -32,19 +38,59 @@ class DataFolder:
 
     path: Path
     meta: dict[str, Any]
+    #: Whether the targets are the inputs themselves, to be reconstructed, and not the stored ones.
+    own_targets: bool = False
 
     @classmethod
-    def open(cls, path: Path) -> DataFolder:
-        return cls(path, json.loads((path / "meta.json").read_text(encoding="utf-8")))
+    def open(cls, path: Path, own_targets: bool = False) -> DataFolder:
+        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        return cls(path, meta, own_targets)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         return tuple(self.meta["input_shape"])
 
     @property
+    def tokens(self) -> int | None:
+        """How many token ids there are, from 0; None where the inputs are numbers."""
+        found = self.meta.get("tokens")
+        return None if found is None else int(found)
+
+    @property
+    def tokenizer(self) -> dict[str, Any] | None:
+        """What turns token ids back into text; None where nothing does."""
+        found: dict[str, Any] | None = self.meta.get("tokenizer")
+        return found
+
+    @property
+    def padding(self) -> int | None:
+        """The token id with which samples are filled up behind their last token, if any are."""
+        found = self.meta.get("padding")
+        return None if found is None else int(found)
+
+    @property
+    def input_type(self) -> str:
+        """What a sample holds, as ``Graph.input_type`` says it."""
+        return VALUES if self.tokens is None else TOKENS
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """What a model gives for one sample: a number for each output, at every step for the next
+        token."""
+        if self.own_targets:
+            return self.input_shape
+        each_step = self.meta.get("kind") == "language_modelling"
+        return (*(self.input_shape if each_step else ()), self.outputs)
+
+    @property
     def outputs(self) -> int:
-        """Classes, or numbers to predict."""
-        return int(self.meta["outputs"])
+        """Classes, labels, numbers to predict, token ids, or the channels of reconstructions."""
+        return self.input_shape[-1] if self.own_targets else int(self.meta["outputs"])
+
+    @property
+    def target_scale(self) -> float:
+        """The target's own unit in units of the stored one, for errors that are to be quoted."""
+        return 1.0 if self.own_targets else float(self.meta.get("target_scale", 1.0))
 
     def size(self, split: str) -> int:
         return int(self.meta["sizes"][split])
@@ -52,9 +98,11 @@ class DataFolder:
     def split(self, name: str, dtype: np.dtype) -> Arrays:
         """The arrays of a split, mapped from disk; copied only where the dtype differs."""
         inputs = np.load(self.path / f"{name}_x.npy", mmap_mode="r", allow_pickle=False)
-        targets = np.load(self.path / f"{name}_y.npy", mmap_mode="r", allow_pickle=False)
         if inputs.dtype.kind == "f":
             inputs = inputs.astype(dtype, copy=False)
+        if self.own_targets:
+            return Arrays(inputs, inputs)
+        targets = np.load(self.path / f"{name}_y.npy", mmap_mode="r", allow_pickle=False)
         if targets.dtype.kind == "f":
             targets = targets.astype(dtype, copy=False)
         return Arrays(inputs, targets)

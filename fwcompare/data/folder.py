@@ -17,7 +17,7 @@ from fwcompare.data.raw import Split
 from fwcompare.record import write_json
 
 #: Raised with every change to what is written, so that an old folder is not taken for a new one.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)

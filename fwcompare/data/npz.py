@@ -15,10 +15,11 @@ from fwcompare.errors import RequestError, choices
 _LAYOUT = "Give x and y, or x_train and y_train with or without those of _val and _test."
 
 
-def load(path: Path, kind: str, classes: int | None) -> Raw:
+def load(path: Path, kind: str, classes: int | None, tokens: int | None = None) -> Raw:
     """The arrays ``x`` and ``y``, or ``x_train``, ``y_train`` and what there is of val and test.
 
-    Pictures of bytes, (n, height, width, channels), have pixels from 0 to 255.
+    Pictures of bytes, (n, height, width, channels), have pixels from 0 to 255. With ``tokens``, the
+    inputs are ids from 0 to ``tokens - 1``, (n, steps).
 
     Raises:
         RequestError: the file is no ``.npz`` file, or its arrays are not these.
@@ -50,6 +51,7 @@ def load(path: Path, kind: str, classes: int | None) -> Raw:
         parts=parts,
         outputs=classes if kind == "classification" else None,
         pixel_range=(0.0, 255.0) if inputs.dtype == np.uint8 and inputs.ndim == 4 else None,
+        tokens=tokens,
         source=path.name,
         licence="not stated",
     )
@@ -67,6 +69,6 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RequestError(
             f"{path}: the array '{name}' cannot be read: {error}",
-            "The arrays must be plain numbers; objects are not loaded.",
+            "The arrays must be plain numbers, their rows of one length; objects are not loaded.",
         ) from error
     return arrays

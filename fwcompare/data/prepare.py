@@ -19,7 +19,8 @@ from fwcompare.data.checks import checked
 from fwcompare.data.folder import FORMAT_VERSION, Pieces, read_folder, write_folder
 from fwcompare.data.raw import Raw, Rows, Split, portions
 from fwcompare.data.scale import IDENTITY, input_scale, target_scale
-from fwcompare.data.sources import Source, source
+from fwcompare.data.source import Source
+from fwcompare.data.sources import source
 from fwcompare.errors import RequestError
 
 if TYPE_CHECKING:
@@ -88,13 +89,21 @@ def _alone(path: Path) -> Iterator[None]:
 def _write(folder: Path, made: Source, raw: Raw) -> DataFolder:
     parts = _split(made, raw)
     train, train_ids = parts["train"]
-    inputs = input_scale(made.normalize, train.inputs, train_ids, raw.pixel_range)
+    inputs = IDENTITY
+    if raw.tokens is None:
+        inputs = input_scale(made.normalize, train.inputs, train_ids, raw.pixel_range)
     targets = IDENTITY
     if raw.kind == "regression":
         targets = target_scale(train.targets, train_ids)
 
+    def whole(values: np.ndarray) -> np.ndarray:
+        return values.astype(np.int32)
+
     def labels(values: np.ndarray) -> np.ndarray:
-        return values.reshape(-1).astype(np.int32)
+        return whole(values.reshape(-1))
+
+    def given_labels(given: np.ndarray) -> np.ndarray:
+        return given.astype(np.float32)
 
     def values(given: np.ndarray) -> np.ndarray:
         return _finite(targets(given.reshape(len(given), -1)), made)
@@ -102,17 +111,25 @@ def _write(folder: Path, made: Source, raw: Raw) -> DataFolder:
     splits = {}
     for name in SPLITS:
         rows, ids = parts[name]
-        pixels = _pieces(rows.inputs, ids, lambda given: _finite(inputs(given), made))
         shape = rows.inputs.shape[1:]
-        if raw.kind == "classification":
+        if raw.tokens is None:
+            given = _pieces(rows.inputs, ids, lambda given: _finite(inputs(given), made))
+        else:
+            given = _pieces(rows.inputs, ids, whole)
+        if raw.kind == "language_modelling":
+            following = _pieces(rows.targets, ids, whole)
+            answers = Pieces((len(ids), *shape), np.dtype(np.int32), following)
+        elif raw.kind == "classification":
             answers = Pieces((len(ids),), np.dtype(np.int32), _pieces(rows.targets, ids, labels))
         else:
+            numbers = given_labels if raw.kind == "multi_label" else values
             answers = Pieces(
                 (len(ids), int(raw.outputs or 1)),
                 np.dtype(np.float32),
-                _pieces(rows.targets, ids, values),
+                _pieces(rows.targets, ids, numbers),
             )
-        splits[name] = Split(Pieces((len(ids), *shape), np.dtype(np.float32), pixels), answers)
+        stored = np.dtype(np.float32 if raw.tokens is None else np.int32)
+        splits[name] = Split(Pieces((len(ids), *shape), stored, given), answers)
     return write_folder(
         folder,
         splits,
@@ -121,6 +138,9 @@ def _write(folder: Path, made: Source, raw: Raw) -> DataFolder:
             "params": asdict(made),
             "kind": raw.kind,
             "outputs": raw.outputs,
+            "tokens": raw.tokens,
+            "padding": raw.padding,
+            "tokenizer": raw.tokenizer,
             "classes": raw.classes,
             "source": raw.source,
             "licence": raw.licence,

@@ -42,7 +42,7 @@ class Raw:
 
     kind: str
     parts: Mapping[str, Split]
-    #: Classes, or numbers to predict; None where the labels tell.
+    #: Classes, or numbers to predict; None where the labels or the tokens tell.
     outputs: int | None
     source: str
     licence: str
@@ -50,6 +50,12 @@ class Raw:
     classes: tuple[str, ...] | None = None
     #: Darkest and brightest value that a pixel can have, where the inputs are images.
     pixel_range: tuple[float, float] | None = None
+    #: How many token ids there are, from 0; None where the inputs are numbers.
+    tokens: int | None = None
+    #: The token id with which samples are filled up behind their last token; None: none are.
+    padding: int | None = None
+    #: What turns ids back into text, JSON-able; None where nothing does.
+    tokenizer: Mapping[str, Any] | None = None
 
 
 def portions(rows: Rows, ids: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray]]:

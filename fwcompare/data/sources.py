@@ -6,100 +6,23 @@ Imported in the parent only. What a source needs beside NumPy is imported when i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwcompare.data import fashion_mnist, npz, synthetic
+from fwcompare.data import fashion_mnist, npz, synthetic, synthetic_tokens
+from fwcompare.data.python_text import PythonPackages, PythonReference
 from fwcompare.data.raw import Raw, Split
-from fwcompare.data.scale import NORMALIZATIONS
+from fwcompare.data.source import Source, TokenSource, Unsplit, one_of, require, require_min_steps
 from fwcompare.errors import RequestError, unknown
 from fwcompare.typed import build
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-KINDS = ("classification", "regression")
-
-
-def _require(holds: bool, option: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise RequestError(f"dataset.params.{option} must be {wanted}, got {value!r}.")
-
-
-def _one_of(option: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise unknown(f"dataset.params.{option}", value, options)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Base of every source; its fields are what ``dataset.params`` takes."""
-
-    name: ClassVar[str]
-
-    #: Share of the samples that is kept for validation; 0 for no validation.
-    val_fraction: float
-    normalize: str
-    #: Decides which sample falls into which split; None: the seed of the run.
-    split_seed: int | None
-
-    def check(self) -> None:
-        """Raises ``RequestError`` if an option is out of range."""
-        _require(
-            0 <= self.val_fraction < 1,
-            "val_fraction",
-            self.val_fraction,
-            "at least 0 and less than 1",
-        )
-        _one_of("normalize", self.normalize, NORMALIZATIONS)
-        if self.split_seed is not None:
-            _require(
-                0 <= self.split_seed < 2**63,
-                "split_seed",
-                self.split_seed,
-                "null or a whole number from 0 to 2**63 - 1",
-            )
-
-    def files(self) -> list[Path]:
-        """Local files that the data come from; a change in one makes another dataset.
-
-        Raises:
-            RequestError: a file is missing.
-        """
-        return []
-
-    def load(self, cache: Path, console: Console | None) -> Raw:
-        """The raw arrays; what has to be fetched is kept in ``cache``.
-
-        Raises:
-            RequestError: they cannot be read or fetched.
-        """
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Unsplit(Source):
-    """A source without a test split of its own."""
-
-    #: Share of the samples that is kept for the test.
-    test_fraction: float
-
-    def check(self) -> None:
-        super().check()
-        _require(
-            0 < self.test_fraction < 1,
-            "test_fraction",
-            self.test_fraction,
-            "more than 0 and less than 1",
-        )
-        if self.val_fraction + self.test_fraction >= 1:
-            raise RequestError(
-                f"dataset.params.val_fraction={self.val_fraction:g} and "
-                f"test_fraction={self.test_fraction:g} leave nothing to train on."
-            )
+KINDS = ("classification", "multi_label", "regression")
 
 
 class Digits(Unsplit):
@@ -193,7 +116,7 @@ class Synthetic(Unsplit):
 
     samples: int
     input_shape: tuple[int, ...]
-    #: Classes, or numbers to predict.
+    #: Classes, labels of which a sample has any number, or numbers to predict.
     outputs: int
     task: str
     #: Share of labels drawn anew, or deviation of the noise in the targets.
@@ -201,28 +124,73 @@ class Synthetic(Unsplit):
 
     def check(self) -> None:
         super().check()
-        _one_of("task", self.task, KINDS)
-        _require(self.samples >= 3, "samples", self.samples, "at least 3")
-        _require(
+        one_of("task", self.task, KINDS)
+        require(self.samples >= 3, "samples", self.samples, "at least 3")
+        require(
             bool(self.input_shape) and min(self.input_shape) >= 1,
             "input_shape",
             list(self.input_shape),
             "one or more positive whole numbers",
         )
-        if self.task == "classification":
-            _require(self.outputs >= 2, "outputs", self.outputs, "at least 2 for classification")
-            _require(0 <= self.noise < 1, "noise", self.noise, "at least 0 and less than 1")
+        if self.task != "regression":
+            require(self.outputs >= 2, "outputs", self.outputs, f"at least 2 for {self.task}")
+            require(0 <= self.noise < 1, "noise", self.noise, "at least 0 and less than 1")
         else:
-            _require(self.outputs >= 1, "outputs", self.outputs, "at least 1")
-            _require(self.noise >= 0, "noise", self.noise, "at least 0")
+            require(self.outputs >= 1, "outputs", self.outputs, "at least 1")
+            require(self.noise >= 0, "noise", self.noise, "at least 0")
 
     def load(self, cache: Path, console: Console | None) -> Raw:
-        made = synthetic.Classes if self.task == "classification" else synthetic.Values
-        rule = made(self.samples, self.input_shape, self.outputs, self.noise)
+        rules: dict[str, type[synthetic.Rule]] = {
+            "classification": synthetic.Classes,
+            "multi_label": synthetic.Labels,
+            "regression": synthetic.Values,
+        }
+        rule = rules[self.task](self.samples, self.input_shape, self.outputs, self.noise)
         return Raw(
             kind=self.task,
             parts={"train": Split(synthetic.Inputs(rule), synthetic.Targets(rule))},
             outputs=self.outputs,
+            source="made by fwcompare",
+            licence="none needed",
+        )
+
+
+@dataclass(frozen=True)
+class SyntheticTokens(TokenSource):
+    """Made-up token ids; see ``fwcompare.data.synthetic_tokens`` for the rule."""
+
+    name = "synthetic_tokens"
+
+    samples: int
+    steps: int
+    tokens: int
+    #: Classes.
+    outputs: int
+    #: Share of labels drawn anew.
+    noise: float
+    #: Fewest tokens of a sample, which is filled up with padding; null: every sample has steps.
+    min_steps: int | None = None
+
+    def check(self) -> None:
+        super().check()
+        require(self.samples >= 3, "samples", self.samples, "at least 3")
+        require(self.steps >= 2, "steps", self.steps, "at least 2")
+        require_min_steps(self.min_steps, self.steps)
+        require(self.tokens >= 2, "tokens", self.tokens, "at least 2")
+        require(self.outputs >= 2, "outputs", self.outputs, "at least 2")
+        require(0 <= self.noise < 1, "noise", self.noise, "at least 0 and less than 1")
+
+    def load(self, cache: Path, console: Console | None) -> Raw:
+        rule = synthetic_tokens.Chains(
+            self.samples, self.steps, self.tokens, self.outputs, self.noise, self.min_steps
+        )
+        padded = self.min_steps is not None
+        return Raw(
+            kind="classification",
+            parts={"train": Split(synthetic_tokens.Inputs(rule), synthetic_tokens.Targets(rule))},
+            outputs=self.outputs,
+            tokens=self.tokens + padded,
+            padding=self.tokens if padded else None,
             source="made by fwcompare",
             licence="none needed",
         )
@@ -241,13 +209,33 @@ class Npz(Unsplit):
     task: str
     #: None: one more than the largest label.
     classes: int | None
+    #: How many token ids there are, where x holds such; None where it holds numbers.
+    tokens: int | None = None
+    #: The token id with which x is filled up behind each sample's last token, if any is.
+    padding: int | None = None
 
     def check(self) -> None:
         super().check()
-        _require(self.file is not None, "file", self.file, "the path of an .npz file")
-        _one_of("task", self.task, KINDS)
+        require(self.file is not None, "file", self.file, "the path of an .npz file")
+        one_of("task", self.task, (*KINDS, "language_modelling"))
         if self.classes is not None:
-            _require(self.classes >= 2, "classes", self.classes, "null or at least 2")
+            require(self.classes >= 2, "classes", self.classes, "null or at least 2")
+        if self.tokens is not None:
+            require(self.tokens >= 2, "tokens", self.tokens, "null or at least 2")
+            require(self.normalize == "none", "normalize", self.normalize, "none for token ids")
+        if self.padding is not None:
+            self._check_padding(self.padding)
+
+    def _check_padding(self, padding: int) -> None:
+        ids = 0 if self.tokens is None else self.tokens
+        wanted = f"null or a token id from 0 to {ids - 1}" if ids else "null without tokens"
+        require(0 <= padding < ids, "padding", padding, wanted)
+        if self.task == "language_modelling":
+            raise RequestError(
+                f"dataset.params.padding={padding}: the loss of task=language_modelling counts "
+                "every step, padding too.",
+                "Cut the text into samples of one length, and leave padding at null.",
+            )
 
     @property
     def _path(self) -> Path:
@@ -262,11 +250,23 @@ class Npz(Unsplit):
         return [self._path]
 
     def load(self, cache: Path, console: Console | None) -> Raw:
-        return npz.load(self._path, self.task, self.classes)
+        found = npz.load(self._path, self.task, self.classes, self.tokens)
+        return replace(found, padding=self.padding)
 
 
 SOURCES: dict[str, type[Source]] = {
-    source.name: source for source in (Digits, BreastCancer, Diabetes, FashionMnist, Synthetic, Npz)
+    source.name: source
+    for source in (
+        Digits,
+        BreastCancer,
+        Diabetes,
+        FashionMnist,
+        Synthetic,
+        SyntheticTokens,
+        PythonReference,
+        PythonPackages,
+        Npz,
+    )
 }
 
 

@@ -17,6 +17,10 @@ import numpy as np
 from fwcompare.data.batches import mixed
 from fwcompare.data.raw import portions
 
+#: How many deviations above the mean a label of several begins: the upper quartile of the normal
+#: distribution, so that with many inputs about a quarter of the samples have it.
+_REACH = 0.6744897501960817
+
 
 def uniform(stream: str, positions: np.ndarray) -> np.ndarray:
     """Numbers in [0, 1) for positions in a named stream, float64, of the positions' shape."""
@@ -71,6 +75,11 @@ class Classes:
         return ()
 
 
+def between(stream: str, positions: np.ndarray, least: int, most: int) -> np.ndarray:
+    """Whole numbers from ``least`` to ``most``, int64, every one alike."""
+    return least + (uniform(stream, positions) * (most - least + 1)).astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Values:
     """Targets are a line plus a parabola along two directions of the inputs, plus noise.
@@ -113,10 +122,52 @@ class Values:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """A sample has a label where its inputs reach far enough along the direction of the label.
+
+    ``noise`` is the share of answers, label by label, that are drawn anew with even chances.
+    """
+
+    samples: int
+    input_shape: tuple[int, ...]
+    labels: int
+    noise: float
+
+    def inputs(self, ids: np.ndarray) -> np.ndarray:
+        values = spread("input", _elements(ids, math.prod(self.input_shape)))
+        return values.reshape(-1, *self.input_shape)
+
+    def targets(self, ids: np.ndarray) -> np.ndarray:
+        elements = _elements(ids, self.labels)
+        found = (uniform("other label", elements) < 0.5).astype(np.int32)
+        kept = uniform("flip", elements) >= self.noise
+        for start, portion in portions(Inputs(self), ids):
+            place = slice(start, start + len(portion))
+            reached = portion.reshape(len(portion), -1) @ self._directions.T
+            found[place] = np.where(kept[place], reached > _REACH, found[place])
+        return found
+
+    @cached_property
+    def _directions(self) -> np.ndarray:
+        """A unit vector for each label, shape (labels, features)."""
+        width = math.prod(self.input_shape)
+        found = spread("direction", _elements(np.arange(self.labels), width))
+        unit: np.ndarray = found / np.linalg.norm(found, axis=1, keepdims=True)
+        return unit
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        return (self.labels,)
+
+
+Rule = Classes | Values | Labels
+
+
+@dataclass(frozen=True)
 class Inputs:
     """The inputs of a rule as rows."""
 
-    rule: Classes | Values
+    rule: Rule
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -134,11 +185,11 @@ class Inputs:
 class Targets:
     """The targets of a rule as rows."""
 
-    rule: Classes | Values
+    rule: Rule
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.int32 if isinstance(self.rule, Classes) else np.float64)
+        return np.dtype(np.float64 if isinstance(self.rule, Values) else np.int32)
 
     @property
     def shape(self) -> tuple[int, ...]:

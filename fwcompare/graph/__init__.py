@@ -5,13 +5,25 @@ framework must agree on (shapes, parameter tensors, numeric constants) is inferr
 without any framework.
 """
 
+from fwcompare.graph import (  # noqa: F401 - make their kinds known
+    attention,
+    convolutions,
+    embedding,
+    masks,
+    norms,
+    pooling,
+    recurrent,
+    resizing,
+)
 from fwcompare.graph.kinds import KINDS, Kind, Parameter
-from fwcompare.graph.model import INPUT, Graph, Layer
+from fwcompare.graph.model import INPUT, TOKENS, VALUES, Graph, Layer
 from fwcompare.graph.weights import Weights, draw, load, save
 
 __all__ = [
     "INPUT",
     "KINDS",
+    "TOKENS",
+    "VALUES",
     "Graph",
     "Kind",
     "Layer",

@@ -52,6 +52,18 @@ class Kind:
     kind: ClassVar[str]
     #: How many inputs the kind takes: (least, most); None for no upper bound.
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    #: Whether it takes token ids, whole numbers, and nothing else.
+    takes_tokens: ClassVar[bool] = False
+    #: Whether it gives a mask: for each step of a sample, whether it counts.
+    gives_mask: ClassVar[bool] = False
+
+    @property
+    def masked(self) -> bool:
+        """Whether its last input is a mask: what the option ``mask`` says, where it has one.
+
+        ``arity`` and the shapes that the methods below are given leave this input out.
+        """
+        return bool(getattr(self, "mask", False))
 
     def check(self) -> None:
         """Raise ``Misfit`` if an option is out of range."""
@@ -76,64 +88,23 @@ class Kind:
 KINDS: dict[str, type[Kind]] = {}
 
 
-def _register(cls: type[Kind]) -> type[Kind]:
+def register(cls: type[Kind]) -> type[Kind]:
+    """Make a kind known by its name, for model files."""
     KINDS[cls.kind] = cls
     return cls
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _positive(value: int, what: str) -> None:
+def positive(value: int, what: str) -> None:
+    """Raise ``Misfit`` unless ``value`` is at least 1."""
     if value < 1:
         raise Misfit(f"{what} must be at least 1, got {value}")
 
 
-def _is_image(shape: Shape) -> tuple[int, int, int]:
-    if len(shape) != 3:
-        raise Misfit(f"needs an image input (height, width, channels), got {list(shape)}")
-    return shape
-
-
-def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
-    """Cells of padding (before, after) so that the output has ceil(size / stride) cells.
-
-    The odd cell goes after, as in TensorFlow's SAME; with an even size and stride 2 the two sides
-    differ, which is where a symmetric ``padding=k//2`` computes something else.
-    """
-    total = max((math.ceil(size / stride) - 1) * stride + window - size, 0)
-    return total // 2, total - total // 2
-
-
-def _window_output(size: int, window: int, stride: int, padding: str, axis: str) -> int:
-    if padding == "same":
-        return math.ceil(size / stride)
-    if window > size:
-        raise Misfit(f"a window of {window} does not fit into {axis} {size} with padding=valid")
-    return (size - window) // stride + 1
-
-
-@dataclass(frozen=True)
-class _Window(Kind):
-    """What convolution and pooling share."""
-
-    def _spatial(self, shape: Shape, window: Shape, stride: Shape, padding: str) -> Shape:
-        height, width, _ = _is_image(shape)
-        return (
-            _window_output(height, window[0], stride[0], padding, "height"),
-            _window_output(width, window[1], stride[1], padding, "width"),
-        )
-
-    @staticmethod
-    def _check_window(window: Shape, stride: Shape, padding: str) -> None:
-        for value in (*window, *stride):
-            _positive(value, "window and stride")
-        if padding not in ("same", "valid"):
-            raise Misfit(f"padding must be same or valid, got '{padding}'")
-
-
-@_register
+@register
 @dataclass(frozen=True)
 class Dense(Kind):
     """A fully connected layer over the last axis: ``y = x @ kernel + bias``."""
@@ -143,7 +114,7 @@ class Dense(Kind):
     bias: bool = True
 
     def check(self) -> None:
-        _positive(self.units, "units")
+        positive(self.units, "units")
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return (*inputs[0][:-1], self.units)
@@ -159,111 +130,7 @@ class Dense(Kind):
         )
 
 
-@_register
-@dataclass(frozen=True)
-class Conv2d(_Window):
-    """A 2-D cross-correlation, channels last, kernel (kh, kw, in/groups, out)."""
-
-    kind = "conv2d"
-    filters: int
-    kernel_size: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: str = "same"
-    groups: int = 1
-    bias: bool = True
-
-    def check(self) -> None:
-        _positive(self.filters, "filters")
-        _positive(self.groups, "groups")
-        self._check_window(self.kernel_size, self.stride, self.padding)
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        channels = _is_image(inputs[0])[2]
-        if channels % self.groups or self.filters % self.groups:
-            raise Misfit(
-                f"groups={self.groups} must divide both input channels {channels} "
-                f"and filters {self.filters}"
-            )
-        spatial = self._spatial(inputs[0], self.kernel_size, self.stride, self.padding)
-        return (*spatial, self.filters)
-
-    def parameters(self, *inputs: Shape) -> tuple[Parameter, ...]:
-        per_group = inputs[0][2] // self.groups
-        area = math.prod(self.kernel_size)
-        kernel = Parameter(
-            "kernel",
-            (*self.kernel_size, per_group, self.filters),
-            "kernel",
-            area * per_group,
-            area * self.filters // self.groups,
-        )
-        return (kernel, Parameter("bias", (self.filters,), "bias"))[: 1 + self.bias]
-
-    def flops(self, *inputs: Shape) -> int:
-        outputs = math.prod(self.output_shape(*inputs))
-        fan_in = math.prod(self.kernel_size) * inputs[0][2] // self.groups
-        return outputs * (2 * fan_in + self.bias)
-
-
-@dataclass(frozen=True)
-class _Pool(_Window):
-    pool_size: tuple[int, int]
-    stride: tuple[int, int]
-    padding: str = "valid"
-
-    def check(self) -> None:
-        self._check_window(self.pool_size, self.stride, self.padding)
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        spatial = self._spatial(inputs[0], self.pool_size, self.stride, self.padding)
-        return (*spatial, inputs[0][2])
-
-    def flops(self, *inputs: Shape) -> int:
-        return math.prod(self.output_shape(*inputs)) * math.prod(self.pool_size)
-
-
-@_register
-@dataclass(frozen=True)
-class MaxPool2d(_Pool):
-    """The largest value of each window; padding counts as minus infinity."""
-
-    kind = "max_pool2d"
-
-
-@_register
-@dataclass(frozen=True)
-class AvgPool2d(_Pool):
-    """The mean of each window; padding is left out of the mean."""
-
-    kind = "avg_pool2d"
-
-
-@dataclass(frozen=True)
-class _GlobalPool(Kind):
-    def output_shape(self, *inputs: Shape) -> Shape:
-        return (_is_image(inputs[0])[2],)
-
-    def flops(self, *inputs: Shape) -> int:
-        return math.prod(inputs[0])
-
-
-@_register
-@dataclass(frozen=True)
-class GlobalAvgPool2d(_GlobalPool):
-    """The mean over height and width."""
-
-    kind = "global_avg_pool2d"
-
-
-@_register
-@dataclass(frozen=True)
-class GlobalMaxPool2d(_GlobalPool):
-    """The largest value over height and width."""
-
-    kind = "global_max_pool2d"
-
-
-@_register
+@register
 @dataclass(frozen=True)
 class Flatten(Kind):
     """All axes into one, in the order height, width, channel."""
@@ -277,7 +144,7 @@ class Flatten(Kind):
         return 0
 
 
-@_register
+@register
 @dataclass(frozen=True)
 class Reshape(Kind):
     """Another shape for the same numbers, in the order height, width, channel."""
@@ -297,6 +164,7 @@ class Reshape(Kind):
 #: Every activation function, by name. ``gelu`` is the exact one (erf).
 FUNCTIONS = (
     "relu",
+    "relu6",
     "leaky_relu",
     "elu",
     "selu",
@@ -312,7 +180,7 @@ FUNCTIONS = (
 )
 
 
-@_register
+@register
 @dataclass(frozen=True)
 class Activation(Kind):
     """An element-wise function. ``alpha`` is leaky_relu's slope and elu's scale, else unused."""
@@ -326,7 +194,7 @@ class Activation(Kind):
             raise unknown("activation function", self.function, FUNCTIONS)
 
 
-@_register
+@register
 @dataclass(frozen=True)
 class Dropout(Kind):
     """Inverted dropout: in training a share ``rate`` is zeroed, the rest divided by 1 - rate."""
@@ -339,55 +207,42 @@ class Dropout(Kind):
             raise Misfit(f"rate must be in [0, 1), got {self.rate}")
 
 
-@_register
+@register
 @dataclass(frozen=True)
-class BatchNorm(Kind):
-    """Batch normalisation over all axes but the last (Ioffe and Szegedy, 2015).
+class Softmax(Kind):
+    """``exp(x) / sum(exp(x))`` over the last axis.
 
-    ``momentum`` is the share of the old moving statistic that is kept at each step; the moving
-    variance is the biased one (divided by n).
+    A loss on class scores wants them before the softmax; this is for gates and weights within a
+    model.
     """
 
-    kind = "batch_norm"
-    momentum: float = 0.9
-    epsilon: float = 1e-5
-
-    def check(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise Misfit(f"momentum must be in [0, 1), got {self.momentum}")
-        if self.epsilon <= 0:
-            raise Misfit(f"epsilon must be positive, got {self.epsilon}")
-
-    def parameters(self, *inputs: Shape) -> tuple[Parameter, ...]:
-        shape = (inputs[0][-1],)
-        names = ("gamma", "beta", "moving_mean", "moving_variance")
-        return tuple(Parameter(name, shape, name) for name in names)
+    kind = "softmax"
 
     def flops(self, *inputs: Shape) -> int:
-        return 4 * math.prod(inputs[0])
+        # Maximum, difference, exponential, sum, quotient.
+        return 5 * math.prod(inputs[0])
 
 
-@_register
+@register
 @dataclass(frozen=True)
-class LayerNorm(Kind):
-    """Layer normalisation over the last axis (Ba, Kiros and Hinton, 2016)."""
+class Scale(Kind):
+    """``x * factor`` or, where ``learned``, ``x * factor * gamma``: one gamma for each channel, one
+    at first, so that ``factor`` is what the learned scale starts from (as in LayerScale, Touvron et
+    al., 2021).
+    """
 
-    kind = "layer_norm"
-    epsilon: float = 1e-5
-
-    def check(self) -> None:
-        if self.epsilon <= 0:
-            raise Misfit(f"epsilon must be positive, got {self.epsilon}")
+    kind = "scale"
+    factor: float = 1.0
+    learned: bool = False
 
     def parameters(self, *inputs: Shape) -> tuple[Parameter, ...]:
-        shape = (inputs[0][-1],)
-        return (Parameter("gamma", shape, "gamma"), Parameter("beta", shape, "beta"))
+        return (Parameter("gamma", (inputs[0][-1],), "gamma"),)[: int(self.learned)]
 
     def flops(self, *inputs: Shape) -> int:
-        return 7 * math.prod(inputs[0])
+        return math.prod(inputs[0]) * (1 + self.learned)
 
 
-@_register
+@register
 @dataclass(frozen=True)
 class Add(Kind):
     """The sum of two or more inputs of one shape: a residual connection."""
@@ -404,7 +259,7 @@ class Add(Kind):
         return math.prod(inputs[0]) * (len(inputs) - 1)
 
 
-@_register
+@register
 @dataclass(frozen=True)
 class Concat(Kind):
     """Two or more inputs joined along the last axis (channels or features)."""

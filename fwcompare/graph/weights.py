@@ -129,6 +129,12 @@ def load(path: Path, graph: Graph) -> Weights:
                 f"the model needs {list(parameter.shape)}.",
                 _OTHER_MODEL,
             )
+        if weights[name].dtype.kind != "f":
+            raise RequestError(
+                f"{path}: '{name}' is of type {weights[name].dtype}, weights are floating-point "
+                "numbers.",
+                _OTHER_MODEL,
+            )
         if not np.isfinite(weights[name]).all():
             raise RequestError(
                 f"{path}: '{name}' holds NaN or infinity.",

@@ -22,7 +22,7 @@ _PHASES = {
     "import": ("import",),
     "build": ("build",),
     "evaluation": ("eval",),
-    "inference": ("input", "predict"),
+    "inference": ("input", "predict", "sample"),
 }
 
 

@@ -23,6 +23,9 @@ from fwcompare.report import Grid
 _MOST_WORKLOADS = 40
 _MOST_ARMS = 200
 
+#: Characters of an arm's samples.
+_MOST_CHARACTERS = 2000
+
 #: Rank of the columns that questions of their own are about.
 _OWN_QUESTION = 5
 
@@ -76,6 +79,7 @@ def _workload(
     questions = (
         _faster(comparison, marks),
         _learned(comparison, arms, marks, points),
+        *_written(evidence, arms),
         Question("Where did the time go?", figures=tuple(bars.times(arms))),
         Question("How much memory?", figures=tuple(bars.memory(comparison, marks))),
         Question("How fast does it predict?", figures=tuple(bars.inference(comparison, marks))),
@@ -127,6 +131,22 @@ def _learned(
         figures=(*((figure,) if figure else ()), *learning),
         legend=True,
     )
+
+
+def _written(evidence: Evidence, arms: Mapping[str, Sequence[Run]]) -> Iterator[Question]:
+    """What each arm's first run wrote; nothing for what is no language model."""
+    authors: dict[str, list[str]] = {}
+    for label, runs in arms.items():
+        if text := next(filter(None, (evidence.samples.get(r.record.run) for r in runs)), ""):
+            authors.setdefault(text, []).append(label)
+    rows = tuple(
+        (", ".join(labels), text[:_MOST_CHARACTERS] + " ..." * (len(text) > _MOST_CHARACTERS))
+        for text, labels in authors.items()
+    )
+    if rows:
+        said = "Each engine's first seed. The core draws the tokens: equal outputs give equal text."
+        table = Table(Grid("Written after training", ("engines", "text"), rows), words=True)
+        yield Question("What do they write?", (said,), (table,))
 
 
 def _peak(

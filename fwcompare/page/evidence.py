@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fwcompare.arms import SWEEP_FILE, Run, read_listing
@@ -11,6 +11,7 @@ from fwcompare.audit.collect import Audit, kept_audits
 from fwcompare.compare import Comparison
 from fwcompare.parity.standing import ArmProof, kept_proofs
 from fwcompare.plan import Plan
+from fwcompare.record import SAMPLES_FILE
 from fwcompare.regression import Change
 from fwcompare.roofline import Peak, read_peaks
 
@@ -31,6 +32,8 @@ class Evidence:
     audits: tuple[Audit, ...] = ()
     plans: tuple[Plan, ...] = ()
     changes: tuple[Change, ...] = ()
+    #: What language models wrote, by the name of the run.
+    samples: Mapping[str, str] = field(default_factory=dict)
 
     def arms(self, comparison: Comparison) -> dict[str, list[Run]]:
         """The runs of a comparison by the label of their row, in the order of the rows."""
@@ -62,4 +65,9 @@ def gather(
         audits=tuple(kept_audits(folder)),
         plans=tuple(plans),
         changes=tuple(changes),
+        samples={
+            run.record.run: path.read_text(encoding="utf-8", errors="replace")
+            for run in runs
+            if (path := folder / run.record.run / SAMPLES_FILE).is_file()
+        },
     )

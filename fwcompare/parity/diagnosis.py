@@ -27,14 +27,28 @@ from fwcompare.spec import RunSpec
 
 #: What commonly goes wrong in a kind of layer, forward, beyond what can be tried out.
 _FORWARD_SUSPECTS = {
+    "conv1d": "the padding, or the kernel's layout",
     "conv2d": "the padding, or the kernel's layout",
+    "depthwise_conv2d": "the padding, or the order of channels and multiplier in the kernel",
+    "conv2d_transpose": "what is cut off, or the kernel's layout",
+    "max_pool1d": "the padding's side, or padding that counts as zero",
+    "avg_pool1d": "padding counted in the mean, or its side",
     "max_pool2d": "the padding's side, or padding that counts as zero",
     "avg_pool2d": "padding counted in the mean, or its side",
     "flatten": "the order of axes: height, width, channel is meant",
     "reshape": "the order of axes: height, width, channel is meant",
     "batch_norm": "epsilon, the batch's variance, or gamma and beta",
     "layer_norm": "epsilon, its place, or the axes",
+    "group_norm": "epsilon, or which channels are a group",
+    "rms_norm": "epsilon, its place, or a mean that is taken away",
+    "zero_pad2d": "the side of the border",
+    "upsample2d": "another interpolation",
+    "softmax": "the axis",
     "dense": "the kernel's orientation, or a missing bias",
+    "embedding": "other rows: ids that are shifted, wrapped or clamped",
+    "lstm": "the order of gates i, f, g, o, a missing bias, or the direction's end",
+    "gru": "the order of gates r, z, n, a reset gate before the product, or a missing bias",
+    "multi_head_attention": "the scale, the sense of the mask, or the layout of heads",
     "activation": "another form of the function",
 }
 
@@ -150,10 +164,10 @@ def _loss(
         return
     cause = "likely another reduction, probabilities taken for logits, or a penalty in the loss"
     ratio = found / expected if expected else float("inf")
-    if np.isclose(ratio, spec.training.batch_size, rtol=1e-6):
-        cause = "a sum over the batch, where the mean is meant"
-    if spec.task.loss == "mse" and np.isclose(ratio, 0.5, rtol=1e-6):
-        cause = "half the squared error"
+    outputs = reference.of("train").get(graph.layers[-1].name)
+    if outputs is not None and "targets" in reference.arrays:
+        targets = reference.arrays["targets"]
+        cause = hypotheses.explain_loss(spec.task.loss, outputs, targets, expected, found) or cause
     penalty = _penalty(reference, graph, spec)
     if penalty and np.isclose(found - expected, penalty, rtol=1e-6):
         cause = f"the L2 penalty of {penalty:.6g} is in the loss"

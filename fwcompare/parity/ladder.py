@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fwcompare.audit.settings import different
-from fwcompare.graph import Graph
+from fwcompare.graph import Graph, Layer, Parameter
+from fwcompare.graph.convolutions import Convolution, DepthwiseConv2d
+from fwcompare.graph.windows import padding_sides
 from fwcompare.parity.trace import Trace
 
 #: Rungs in order, with what each compares.
@@ -138,13 +140,25 @@ def relative_norm(reference: np.ndarray, other: np.ndarray) -> float:
 
 #: Kinds that pass a constant added to a channel on as a constant: what they do is linear, or picks.
 _PASS_CONSTANTS = {
-    "dense", "add", "concat", "flatten", "dropout", "avg_pool2d", "max_pool2d",
-    "global_avg_pool2d", "global_max_pool2d",
+    "dense", "add", "concat", "flatten", "dropout", "avg_pool1d", "max_pool1d", "avg_pool2d",
+    "max_pool2d", "global_avg_pool1d", "global_max_pool1d", "global_avg_pool2d",
+    "global_max_pool2d", "upsample2d", "scale", "position_embedding", "sinusoidal_position",
 }  # fmt: skip
 
 
+def _convolves_unpadded(layer: Layer) -> bool:
+    """Whether a layer is a convolution that passes such constants on: one that pads nothing."""
+    kind = layer.kind
+    if not isinstance(kind, Convolution | DepthwiseConv2d):
+        return False
+    sizes = layer.input_shapes[0][:-1]
+    sides = padding_sides(kind.padding, sizes, kind.extent, kind.stride)
+    return not any(cells for side in sides for cells in side)
+
+
 def _norms_behind(graph: Graph, start: str) -> set[str] | None:
-    """The batch norms that all ways from a layer end in; None if one way ends elsewhere.
+    """The norms that all ways from a layer end in and that take a constant on a channel away: those
+    over the batch, and over single channels. None if one way ends elsewhere.
 
     Only layers that turn a constant on a channel into another constant may lie between; a
     convolution does so without padding.
@@ -158,11 +172,10 @@ def _norms_behind(graph: Graph, start: str) -> set[str] | None:
             return None
         for layer in behind:
             kind, options = layer.kind.kind, layer.kind.options()
-            passes = kind in _PASS_CONSTANTS or (
-                (kind == "conv2d" and options["padding"] == "valid")
-                or (kind == "activation" and options["function"] == "linear")
-            )
-            if kind == "batch_norm":
+            linear = kind == "activation" and options["function"] == "linear"
+            passes = kind in _PASS_CONSTANTS or linear or _convolves_unpadded(layer)
+            per_channel = kind == "group_norm" and options["groups"] == layer.shape[-1]
+            if kind == "batch_norm" or per_channel:
                 found.add(layer.name)
             elif passes:
                 ahead.append(layer.name)
@@ -171,8 +184,18 @@ def _norms_behind(graph: Graph, start: str) -> set[str] | None:
     return found
 
 
+def _adds_a_constant(layer: Layer, parameter: Parameter) -> bool:
+    """Whether a tensor does no more than add a constant to each channel that the layer gives."""
+    if layer.kind.kind in ("lstm", "gru"):
+        return False
+    return parameter.role in ("bias", "beta") and parameter.name != "query/bias"
+
+
 def without_gradient(graph: Graph) -> list[str]:
-    """Tensors whose true gradient is zero by rule: a bias that a batch norm takes away.
+    """Tensors whose true gradient is zero by rule.
+
+    They are a bias that a norm behind it takes away, and that of attention's keys, which adds to
+    all scores of a step alike.
 
     Rounding noise there is all there is, and Adam would turn it into whole steps.
     """
@@ -180,7 +203,8 @@ def without_gradient(graph: Graph) -> list[str]:
         f"{layer.name}/{parameter.name}"
         for layer in graph.layers
         for parameter in layer.parameters
-        if parameter.role in ("bias", "beta") and _norms_behind(graph, layer.name) is not None
+        if parameter.name == "key/bias"
+        or (_adds_a_constant(layer, parameter) and _norms_behind(graph, layer.name) is not None)
     ]
 
 
@@ -188,8 +212,13 @@ def depends_on(graph: Graph, excluded: Iterable[str]) -> list[str]:
     """Statistics that an excluded bias shifts: the moving means of the norms behind it."""
     norms: set[str] = set()
     for name in excluded:
-        norms |= _norms_behind(graph, name.rpartition("/")[0]) or set()
-    return sorted(f"{norm}/moving_mean" for norm in norms)
+        norms |= _norms_behind(graph, graph.owner(name).name) or set()
+    return sorted(
+        f"{norm}/{parameter.name}"
+        for norm in norms
+        for parameter in graph[norm].parameters
+        if parameter.role == "moving_mean"
+    )
 
 
 def climb(reference: Trace, other: Trace, graph: Graph, allowed: Tolerances) -> list[Rung]:

@@ -110,7 +110,7 @@ def _layer(kind: str, **changes: Any) -> Change:
                 new = {k: v(layer[k]) if callable(v) else v for k, v in changes.items()}
                 layer |= new
             layers.append(layer)
-        graph = Graph.from_layers(job.graph.input_shape, layers)
+        graph = Graph.from_layers(job.graph.input_shape, layers, job.graph.input_type)
         model = replace(job.spec.model, layers=tuple(layers), digest=graph.digest)
         return replace(job, graph=graph, spec=job.spec.but(model=model))
 
@@ -170,6 +170,15 @@ def _conv(**options: Any) -> dict[str, Any]:
     return {"name": "conv", "kind": "conv2d", "filters": 4, "kernel_size": 3, **options}
 
 
+def _transposed() -> dict[str, Any]:
+    return {"name": "enlarge", "kind": "conv2d_transpose", "filters": 3, "kernel_size": 3,
+            "stride": 2}  # fmt: skip
+
+
+def _depthwise() -> dict[str, Any]:
+    return {"name": "depthwise", "kind": "depthwise_conv2d", "kernel_size": 3, "multiplier": 3}
+
+
 def _image(*layers: dict[str, Any], shape: tuple[int, ...] = (8, 6, 2)) -> Case:
     """An image model on even, unequal sizes, which is where padding and axes show."""
     head = ({"name": "flat", "kind": "flatten"}, {"name": "logits", "kind": "dense", "units": 3})
@@ -192,6 +201,22 @@ def _between(layer: dict[str, Any], outputs: int = 3) -> Case:
             {"name": "logits", "kind": "dense", "units": outputs},
         ],
     )
+
+
+def _padded(layer: dict[str, Any]) -> Case:
+    """A layer and the mean of its steps, on token ids of which 7 is padding."""
+    masked = {} if layer["kind"] == "dense" else {"mask": True}
+    inputs = ["embedding", "padding"] if masked else ["embedding"]
+    embedding = {"name": "embedding", "kind": "embedding", "tokens": 8, "features": 4}
+    pool = {"name": "pool", "kind": "global_avg_pool1d", "mask": True}
+    layers: list[dict[str, Any]] = [
+        {"name": "padding", "kind": "padding_mask", "padding": 7},
+        {**embedding, "inputs": ["input"]},
+        {"name": "masked", **layer, **masked, "inputs": inputs},
+        {**pool, "inputs": ["masked", "padding"]},
+        {"name": "logits", "kind": "dense", "units": 3},
+    ]
+    return Case(f"{layer['kind']}, padded", (6,), layers, tokens=8, padding=7)
 
 
 def _activation(function: str, alpha: float = 0.0) -> Case:
@@ -229,6 +254,18 @@ def _all() -> tuple[Mutation, ...]:
             "'same' pads both sides alike, as padding=k//2 does",
             _image(_conv(padding="same", stride=2)),
             ("`conv` (conv2d)", "padding of both sides alike"),
+        ),
+        Mutation(
+            "cut_off_before",
+            "a transposed convolution cuts the odd cell off before, as PyTorch's users do",
+            _image(_transposed()),
+            ("`enlarge` (conv2d_transpose)", "the odd cell cut off before"),
+        ),
+        Mutation(
+            "multiplier_before_channel",
+            "a depthwise kernel is taken as (kh, kw, m, C)",
+            _image(_depthwise()),
+            ("`depthwise` (depthwise_conv2d)", "the multiplier before the channel"),
         ),
         Mutation(
             "max_pool_pads_zero",
@@ -276,6 +313,14 @@ def _all() -> tuple[Mutation, ...]:
             _between(_LAYER_NORM),
             ("`norm` (layer_norm)", "epsilon is 0.0001, 1e-05 is meant"),
             _layer("layer_norm", epsilon=lambda epsilon: 10 * epsilon),
+        ),
+        Mutation(
+            "group_norm_epsilon",
+            "group norm's epsilon is ten times what was asked for",
+            _image(_conv(), {"name": "norm", "kind": "group_norm", "groups": 2, "epsilon": 1e-4}),
+            ("`norm` (group_norm)", "epsilon is 0.001, 0.0001 is meant"),
+            _layer("group_norm", epsilon=lambda epsilon: 10 * epsilon),
+            engine="jax",
         ),
         Mutation(
             "gamma_for_beta",
@@ -329,12 +374,44 @@ def _all() -> tuple[Mutation, ...]:
             ),
             ("`second/kernel`, gradient", "it is zero: stopped in", "`sum` (add)"),
         ),
+        # Padding.
+        Mutation(
+            "mask_inverted",
+            "attention's mask says what is not seen, the sense of PyTorch's MultiheadAttention",
+            _padded({"kind": "multi_head_attention", "heads": 2}),
+            ("`masked` (multi_head_attention)", "the mask in the other sense"),
+        ),
+        Mutation(
+            "backward_from_padding",
+            "the backward direction begins in the padding, as without packed sequences",
+            _padded({"kind": "gru", "units": 3, "bidirectional": True, "returns": "all"}),
+            ("`masked` (gru)", "the backward direction begins in the padding"),
+        ),
+        Mutation(
+            "mean_over_padding",
+            "the mean over the steps counts padding",
+            _padded({"kind": "dense", "units": 4}),
+            ("`pool` (global_avg_pool1d)", "padding counts"),
+        ),
         # Loss and data.
         Mutation(
             "summed_loss",
             "the loss is summed over the batch",
             _between(_LAYER_NORM),
             ("the loss", "ratio 16", "a sum over the batch"),
+        ),
+        Mutation(
+            "summed_labels",
+            "the loss is summed over the labels of a sample",
+            replace(_between(_LAYER_NORM), task="multi_label"),
+            ("the loss", "ratio 3", "a sum over labels"),
+        ),
+        Mutation(
+            "sigmoid_twice",
+            "probabilities are given to a loss that takes logits",
+            replace(_between(_LAYER_NORM), task="multi_label"),
+            ("the loss", "probabilities taken for logits"),
+            engine="jax",
         ),
         Mutation(
             "halved_loss",

@@ -87,6 +87,7 @@ def trace(folder: Path, mutation: str | None = None) -> Trace:
     first = feed.batches(1)[0] if feed.total_steps else np.arange(min(len(train), 8))
     inputs, targets = np.ascontiguousarray(train.inputs[first]), train.targets[first]
     _add(arrays, "given", {INPUT: inputs})
+    arrays["targets"] = np.ascontiguousarray(targets)
     _add(arrays, "weights@0", trainer.weights())
     _add(arrays, "eval", trainer.activations(inputs, training=False))
     _add(arrays, "train", trainer.activations(inputs, training=True))

@@ -17,6 +17,7 @@ from fwcompare.record import (
     INITIAL_WEIGHTS,
     LOG_FILE,
     RECORD_FILE,
+    SAMPLES_FILE,
     SPEC_FILE,
     log_tail,
     now_ms,
@@ -229,7 +230,7 @@ class Store:
         self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
 
     def _log_artifacts(self, run_id: str, entry: Entry, weights: bool) -> None:
-        for name in (SPEC_FILE, RECORD_FILE, EVENTS_FILE):
+        for name in (SPEC_FILE, RECORD_FILE, EVENTS_FILE, SAMPLES_FILE):
             if (entry.folder / name).is_file():
                 self._client.log_artifact(run_id, str(entry.folder / name))
         self._client.log_text(run_id, json.dumps(entry.graph, indent=1), "graph.json")

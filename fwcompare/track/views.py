@@ -30,6 +30,7 @@ _RUN_COLUMNS = {
     "attributes.`Run Name`": 210,
     "runDateAndNestInfo": 140,
     "metrics.`test/accuracy`": 120,
+    "metrics.`test/micro_f1`": 120,
     "metrics.`test/perplexity`": 130,
     "metrics.`test/mae`": 120,
     "metrics.`perf/samples_per_s`": 150,
@@ -61,6 +62,7 @@ _SWEEP_COLUMNS = {
 _CHARTS = {
     "Learning by epoch": (
         "val/accuracy",
+        "val/micro_f1",
         "val/perplexity",
         "val/mae",
         "train/loss",
@@ -72,6 +74,7 @@ _CHARTS = {
         "time/first_step_s",
         "memory/peak_rss_mib",
         "test/accuracy",
+        "test/micro_f1",
         "test/perplexity",
         "test/mae",
     ),
@@ -120,13 +123,15 @@ def _table(columns: Mapping[str, int]) -> dict[str, Any]:
 
 def _charts() -> dict[str, Any]:
     """Charts for every run of the table, in sections of which the first stand on top."""
-    sections = [{"uuid": name, "name": name, "display": True} for name in _CHARTS]
+    # Ids are short, for older releases of MLflow take 5000 characters in a tag.
+    ids = {name: str(number) for number, name in enumerate(_CHARTS)}
+    sections = [{"uuid": ids[name], "name": name, "display": True} for name in _CHARTS]
     charts = [
         {
             "uuid": key,
             "type": "LINE" if key in _LINES else "BAR",
             "metricKey": key,
-            "metricSectionId": section,
+            "metricSectionId": ids[section],
             "displayName": key,
             "runsCountToCompare": 100,
         }

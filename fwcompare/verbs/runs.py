@@ -17,6 +17,7 @@ from rich.text import Text
 from fwcompare.arms import Run, load_run
 from fwcompare.compose import compose
 from fwcompare.folders import all_runs
+from fwcompare.metrics import METRICS
 from fwcompare.record import STATUSES, RunRecord
 from fwcompare.report import colour, number, score, stdout
 
@@ -66,7 +67,8 @@ def _wanted(found: Run, arguments: argparse.Namespace) -> bool:
 
 def _row(name: str, found: Run) -> dict[str, Text]:
     record, metrics = found.record, found.record.metrics
-    scores = [score(key, metrics[key]) for key in ("test/accuracy", "test/mae") if key in metrics]
+    keys = (f"test/{metric}" for metric in METRICS)
+    scores = [score(key, metrics[key]) for key in keys if key in metrics]
     speed = metrics.get("perf/samples_per_s")
     return {
         "run": Text(name),

@@ -82,10 +82,19 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "kernel_size": shape_words,
     "pool_size": shape_words,
     "stride": lambda steps: f"stride {shape_words(steps if len(set(steps)) > 1 else steps[:1])}",
-    "padding": str,
+    "padding": lambda sides: sides if isinstance(sides, str) else _border(sides),
+    "dilation": lambda steps: (
+        f"dilation {shape_words(steps if len(set(steps)) > 1 else steps[:1])}"
+    ),
     "groups": "{} groups".format,
     "bias": lambda bias: "bias" if bias else "no bias",
 }
+
+
+def _border(sides: list[list[int]]) -> str:
+    """Cells before and after, of height and of width."""
+    return " ".join(f"{before}+{after}" for before, after in sides)
+
 
 #: Activations that their ``alpha`` means something to.
 _WITH_ALPHA = ("leaky_relu", "elu")

@@ -40,3 +40,20 @@ def test_mermaid_names_every_edge_and_escapes_quotes():
     drawn = mermaid(graph)
     assert drawn.count("-->") == 2
     assert "n0 --> n1" in drawn and 'say "a"' not in drawn
+
+
+def test_mermaid_draws_blocks_as_boxes_where_there_are_many_layers():
+    layers = [_dense("a/x"), _dense("a/b/y"), _dense("a/b/z"), _dense("end", "a/x", "a/b/z")]
+    layers[-1]["kind"], _ = "concat", layers[-1].pop("units")
+    graph = Graph.from_layers((4,), layers)
+    assert mermaid(graph, most=9) == mermaid(graph)
+    assert mermaid(graph, most=3).splitlines()[2:] == [
+        '  n1["a/x: dense<br/>4"]',
+        '  n2["a/b: 2 layers<br/>4"]',
+        '  n3["end: concat<br/>8"]',
+        "  n0 --> n1",
+        "  n1 --> n2",
+        "  n1 --> n3",
+        "  n2 --> n3",
+    ]
+    assert '  n1["a: 3 layers<br/>4"]' in mermaid(graph, most=1).splitlines()

@@ -6,8 +6,9 @@ import pytest
 
 from fwcompare.errors import RequestError
 from fwcompare.graph import KINDS, Graph
-from fwcompare.graph.kinds import same_padding
-from fwcompare.graph.read import evaluate, read
+from fwcompare.graph.expressions import evaluate
+from fwcompare.graph.read import read
+from fwcompare.graph.windows import same_padding
 
 IMAGE = (8, 8, 3)
 
@@ -93,6 +94,7 @@ def test_every_option_is_written_out():
         "kernel_size": [3, 3],
         "stride": [1, 1],
         "padding": "same",
+        "dilation": [1, 1],
         "groups": 1,
         "bias": True,
     }
@@ -111,7 +113,12 @@ def test_every_option_is_written_out():
         ([conv(groups=2)], ["groups=2", "3"]),
         ([conv(), conv()], ["'c'", "twice"]),
         ([conv(inputs=["stem"])], ["'c'", "stem"]),
-        ([conv(name="a/b")], ["name"]),
+        ([conv(inputs=["c"])], ["'c'", "no earlier layer", "that layer itself"]),
+        (
+            [conv(inputs=["d"]), conv(name="d", inputs=["c"])],
+            ["'c'", "'d' is a later one", "its own output"],
+        ),
+        ([conv(name="a//b")], ["name"]),
         ([{"name": "d", "kind": "dense"}], ["units", "missing"]),
         ([{"name": "a", "kind": "activation", "function": "relo"}], ["relo", "relu"]),
         ([{"name": "a", "kind": "add"}], ["'a'", "2 or more"]),

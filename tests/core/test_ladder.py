@@ -7,7 +7,13 @@ import pytest
 
 from fwcompare.graph import Graph
 from fwcompare.parity.cases import all_cases
-from fwcompare.parity.ladder import climb, relative_norm, tolerances, without_gradient
+from fwcompare.parity.ladder import (
+    climb,
+    depends_on,
+    relative_norm,
+    tolerances,
+    without_gradient,
+)
 from fwcompare.parity.trace import Trace, checkpoints
 
 GRAPH = Graph.from_layers(
@@ -127,6 +133,40 @@ def test_a_bias_far_before_a_norm_is_left_out_too():
     assert names(tanh) == []
     residual = {"name": "s", "kind": "add", "inputs": ["a", "t"]}
     assert names(tanh, residual) == [], "one way leads through a tanh"
+
+
+def test_a_bias_of_keys_is_left_out_and_one_of_a_recurrence_is_not():
+    layers = [
+        {"name": "attention", "kind": "multi_head_attention", "heads": 2},
+        {"name": "rnn", "kind": "lstm", "units": 3},
+        {"name": "norm", "kind": "batch_norm"},
+        {"name": "logits", "kind": "dense", "units": 2},
+    ]
+    assert without_gradient(Graph.from_layers((5, 4), layers)) == ["attention/key/bias"]
+
+
+@pytest.mark.parametrize(
+    ("between", "passes"),
+    [
+        ({"kind": "conv2d", "filters": 2, "kernel_size": 1, "padding": "same"}, True),
+        ({"kind": "conv2d", "filters": 2, "kernel_size": 3, "padding": "same"}, False),
+        ({"kind": "depthwise_conv2d", "kernel_size": 3, "padding": "valid"}, True),
+        ({"kind": "conv2d_transpose", "filters": 2, "kernel_size": 3, "padding": "valid"}, False),
+        ({"kind": "scale", "factor": 2.0, "learned": True}, True),
+        ({"kind": "upsample2d", "size": 2}, True),
+        ({"kind": "zero_pad2d", "padding": 1}, False),
+        ({"kind": "rms_norm"}, False),
+    ],
+)
+def test_a_bias_before_a_norm_over_single_channels(between, passes):
+    conv = {"name": "a", "kind": "conv2d", "filters": 2, "kernel_size": 3}
+    norm = {"name": "n", "kind": "group_norm", "groups": 2}
+    layers = [conv, {"name": "b", "bias": False, **between}, norm]
+    if between["kind"] not in ("conv2d", "depthwise_conv2d", "conv2d_transpose"):
+        del layers[1]["bias"]
+    graph = Graph.from_layers((5, 5, 2), layers)
+    assert ("a/bias" in without_gradient(graph)) == passes
+    assert depends_on(graph, ["a/bias"]) == [], "a group norm keeps no statistics"
 
 
 def test_the_tolerance_follows_the_references_own_response():

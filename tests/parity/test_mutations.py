@@ -14,7 +14,7 @@ FACTS = {"P0", "P5"}
 
 #: The cases of all errors, one for each model and optimizer.
 CASES: dict[str, Case] = {
-    repr([m.case.layers, m.case.optimizer]): m.case for m in MUTATIONS.values()
+    repr([m.case.layers, m.case.optimizer, m.case.task]): m.case for m in MUTATIONS.values()
 }
 
 

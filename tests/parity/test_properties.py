@@ -98,6 +98,40 @@ class Model:
         self.add("dense", units=self.number(4, 6))  # one feature alone would normalise to nothing
         self.add("layer_norm", epsilon=self.one_of(1e-2, 1e-3))
 
+    def other_norm(self) -> None:
+        self.add("dense", units=6)
+        if self.number(0, 1):
+            self.add("group_norm", groups=self.one_of(1, 2, 3), epsilon=self.one_of(1e-2, 1e-3))
+        else:
+            self.add("rms_norm", epsilon=self.one_of(1e-2, 1e-3))
+
+    def image(self) -> None:
+        """What only images have, at sizes that stay small."""
+        if len(self.shape) != 3 or max(self.shape[:2]) > 12:
+            return
+        kernel = {"padding": self.one_of("same", "valid"), "bias": self.one_of(True, False)}
+        size = [self.number(1, min(4, edge)) for edge in self.shape[:2]]
+        match self.number(0, 3):
+            case 0:  # TensorFlow has one stride for height and width
+                self.add("depthwise_conv2d", kernel_size=size, stride=self.number(1, 3),
+                         multiplier=self.number(1, 2), **kernel)  # fmt: skip
+            case 1:
+                stride = [self.number(1, 3), self.number(1, 3)]
+                self.add("conv2d_transpose", filters=self.number(2, 3), kernel_size=size,
+                         stride=stride, **kernel)  # fmt: skip
+            case 2:
+                self.add("upsample2d", size=[self.number(1, 2), self.number(1, 2)])
+            case 3:
+                sides = [[self.number(0, 2), self.number(0, 2)] for _ in range(2)]
+                self.add("zero_pad2d", padding=sides)
+
+    def gate(self) -> None:
+        start = self.last
+        gate = self.add("softmax")
+        scaled = self.add("scale", start, factor=self.one_of(0.1, 1.0, -2.5),
+                          learned=self.one_of(True, False))  # fmt: skip
+        self.add("add", gate, scaled)
+
     def activation(self) -> None:
         alpha = self.one_of(0.1, 0.3, 1.0)
         self.add("activation", function=self.one_of(*FUNCTIONS), alpha=alpha)
@@ -136,12 +170,13 @@ def cases(draw: st.DrawFn) -> Case:
     shape = (draw(sizes), draw(sizes), draw(st.integers(1, 3))) if images else (draw(sizes),)
     model = Model(draw, shape)
     model.linear()
-    blocks = [model.linear, model.batch_norm, model.layer_norm, model.activation, model.pool,
-              model.residual, model.branches, model.reshape]  # fmt: skip
+    blocks = [model.linear, model.batch_norm, model.layer_norm, model.other_norm, model.activation,
+              model.pool, model.image, model.gate, model.residual, model.branches,
+              model.reshape]  # fmt: skip
     for _ in range(draw(st.integers(1, 3))):
         draw(st.sampled_from(blocks))()
-    task = draw(st.sampled_from(("classification", "regression")))
-    model.head(3 if task == "classification" else 2)
+    task = draw(st.sampled_from(("classification", "multi_label", "regression")))
+    model.head(2 if task == "regression" else 3)
     optimizer = draw(st.sampled_from(sorted(OPTIMIZERS)))
     return Case(
         "random", shape, model.layers, optimizer, draw(_options(optimizer)), draw(_schedules()),

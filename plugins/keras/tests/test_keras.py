@@ -17,7 +17,8 @@ from scipy import special
 from fwcompare.data.batches import DataFolder, Feed
 from fwcompare.data.prepare import Split, write_folder
 from fwcompare.graph import Graph, load
-from fwcompare.graph.kinds import FUNCTIONS, same_padding
+from fwcompare.graph.kinds import FUNCTIONS
+from fwcompare.graph.windows import same_padding
 from fwcompare.record import FINAL_WEIGHTS, INITIAL_WEIGHTS, SPEC_FILE, RunRecord
 from fwcompare.spec import Optimizer, RunSpec, Scheduler
 from fwcompare.testing import OPTIMIZER_OPTIONS, WarmPool, make_run, optimizer, small_data
@@ -103,6 +104,33 @@ def test_what_cannot_be_timed_is_refused_by_name(
     for front, execution in itertools.product(FRONTS.values(), ("native", "compiled")):
         monkeypatch.setenv("CXX", sys.executable)
         assert front.supports(spec.but(execution=execution)) is None
+
+
+def _conv(kind: str, **options: Any) -> dict[str, Any]:
+    own = {} if kind == "depthwise_conv2d" else {"filters": 2}
+    return {"name": "a", "kind": kind, "kernel_size": 3, **own, **options}
+
+
+@pytest.mark.parametrize(
+    ("engines", "layer", "shape"),
+    [
+        (FRONTS, _conv("conv2d", stride=2, dilation=2), (9, 9, 2)),
+        (FRONTS, _conv("conv1d", stride=2, dilation=2), (9, 2)),
+        (["keras_tensorflow"], _conv("depthwise_conv2d", stride=[1, 2]), (9, 9, 2)),
+        (["keras_torch"], _conv("conv2d", filters=1), (9, 9, 2)),
+        (["keras_torch"], _conv("conv2d_transpose"), (9, 9, 1)),
+        ([], _conv("depthwise_conv2d", stride=2, dilation=2), (9, 9, 2)),
+    ],
+)
+def test_layers_that_a_backend_cannot_train_are_refused_by_name(
+    tmp_path: Path, engines: list[str], layer: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    layers = [layer, {"name": "flat", "kind": "flatten"}, OUT]
+    data = regression_data(tmp_path, shape, layers)
+    spec, _ = make_run(tmp_path, "keras_jax", layers, data, optimizer=optimizer("sgd"))
+    refused = {name: front.supports(spec) for name, front in FRONTS.items()}
+    assert {name for name, reason in refused.items() if reason} == set(engines)
+    assert all("layer 'a'" in str(refused[name]) for name in engines)
 
 
 @pytest.mark.parametrize("engine", ["keras_jax", "keras_torch"])

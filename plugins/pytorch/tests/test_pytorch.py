@@ -15,7 +15,7 @@ import pytest
 
 from fwcompare.data.batches import Arrays, DataFolder
 from fwcompare.graph import Graph, Weights, load
-from fwcompare.graph.kinds import same_padding
+from fwcompare.graph.windows import same_padding
 from fwcompare.record import FINAL_WEIGHTS, INITIAL_WEIGHTS, RunRecord
 from fwcompare.spec import Scheduler
 from fwcompare.testing import WarmPool, make_run, optimizer, small_data

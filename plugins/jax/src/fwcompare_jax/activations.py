@@ -14,6 +14,7 @@ Function = Callable[[jax.Array], jax.Array]
 
 _PLAIN: dict[str, Function] = {
     "relu": nnx.relu,
+    "relu6": nnx.relu6,
     "selu": nnx.selu,
     "gelu_tanh": partial(nnx.gelu, approximate=True),
     "silu": nnx.silu,

@@ -16,8 +16,11 @@ from flax import nnx
 
 from fwcompare.audit.settings import Settings
 from fwcompare.graph import Graph, Layer
-from fwcompare.graph.kinds import same_padding
-from fwcompare_jax.layers import GraphModel
+from fwcompare.graph.convolutions import Conv2dTranspose
+from fwcompare.graph.recurrent import Gru
+from fwcompare.graph.windows import extent, padding_sides
+from fwcompare_jax.layers import GraphModel, Restricted
+from fwcompare_jax.recurrent import Recurrent
 
 #: What Optax calls the contract's options, by a number that only that rule has.
 _RULES: dict[str, dict[str, str]] = {
@@ -28,6 +31,10 @@ _RULES: dict[str, dict[str, str]] = {
     "initial": {"initial": "initial_accumulator", "epsilon": "epsilon"},
     "nesterov": {"decay": "momentum", "nesterov": "nesterov"},
 }  # fmt: skip
+
+
+#: Flax's cells by the layer's kind.
+_CELLS = {"lstm": "nnx.OptimizedLSTMCell", "gru": "nnx.GRUCell with a bias"}
 
 
 def settings(
@@ -118,7 +125,11 @@ def _layer(layer: Layer, native: Any) -> Iterator[tuple[str, Any]]:
         case nnx.Conv():
             yield "class", "nnx.Conv"
             yield "bias", native.use_bias
-            yield "padding", _padding(native.padding, layer, native.kernel_size, native.strides)
+            yield "padding", _padding(native, layer)
+        case nnx.ConvTranspose():
+            yield "class", "nnx.ConvTranspose"
+            yield "bias", native.use_bias
+            yield "cut_off", _cut_off(native, layer.kind)
         case partial(func=nnx.avg_pool):
             counted = native.keywords.get("count_include_pad", True)
             yield "class", "nnx.avg_pool"
@@ -128,19 +139,32 @@ def _layer(layer: Layer, native: Any) -> Iterator[tuple[str, Any]]:
             yield "momentum", native.momentum
             yield "epsilon", native.epsilon
             yield "moving_variance", "biased"
-        case nnx.LayerNorm():
-            yield "class", "nnx.LayerNorm"
+        case nnx.LayerNorm() | nnx.GroupNorm() | nnx.RMSNorm():
+            yield "class", f"nnx.{type(native).__name__}"
             yield "epsilon", native.epsilon
+        case nnx.Embed():
+            yield "class", "nnx.Embed"
+        case Recurrent():
+            yield "class", f"nnx.RNN({_CELLS[layer.kind.kind]})"
+            if isinstance(layer.kind, Gru):
+                yield "reset_gate", "after the product"
+        case nnx.MultiHeadAttention() | Restricted():
+            yield "class", "nnx.MultiHeadAttention"
+            yield "causal", isinstance(native, Restricted) and native.causal
         case nnx.Dropout():
             yield "class", "nnx.Dropout"
             yield "rate", native.rate
 
 
-def _padding(
-    padding: Any, layer: Layer, window: tuple[int, ...], strides: tuple[int, ...]
-) -> list[list[int]]:
+def _padding(native: nnx.Conv, layer: Layer) -> list[list[int]]:
     """Cells (before, after) of each axis: Flax keeps the word, and XLA pads by this rule."""
-    if padding == "VALID":
-        return [[0, 0] for _ in window]
-    sizes = layer.input_shapes[0]
-    return [list(same_padding(*axis)) for axis in zip(sizes, window, strides, strict=False)]
+    windows = extent(native.kernel_size, native.kernel_dilation)
+    sizes, word = layer.input_shapes[0][:-1], native.padding.lower()
+    return [list(side) for side in padding_sides(word, sizes, windows, native.strides)]
+
+
+def _cut_off(native: nnx.ConvTranspose, kind: Conv2dTranspose) -> list[list[int]]:
+    """Cells (before, after) of each axis that kernels write and that are cut off."""
+    if native.padding == "VALID":
+        return [[0, 0] for _ in kind.surplus]
+    return [[surplus // 2, surplus - surplus // 2] for surplus in kind.surplus]

@@ -43,8 +43,16 @@ def _halved_loss(build: Build, job: Job) -> JaxTrainer:
     return trainer
 
 
+def _sigmoid_twice(build: Build, job: Job) -> JaxTrainer:
+    trainer = build(job)
+    right = trainer._criterion
+    trainer._criterion = lambda outputs, targets: right(jax.nn.sigmoid(outputs), targets)
+    return trainer
+
+
 PATCHES: dict[str, Callable[[Build, Job], JaxTrainer]] = {
     "avg_pool_counts_padding": _avg_pool_counts_padding,
     "halved_loss": _halved_loss,
     "rmsprop_epsilon_inside_the_root": _epsilon_inside_the_root,
+    "sigmoid_twice": _sigmoid_twice,
 }

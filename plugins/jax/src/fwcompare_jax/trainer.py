@@ -56,7 +56,12 @@ class JaxTrainer:
         #: Names of moving statistics; None for the state of a dropout layer's random stream.
         self._rest_names = [names.get(path) for path, _ in nnx.to_flat_state(rest)]
         weights = job.initial_weights
-        self._params = [jnp.array(weights[name]) for name in self._names]
+        self._params = [
+            jnp.array(weights[name].reshape(shape.shape))
+            for name, shape in zip(self._names, jax.tree.leaves(params), strict=True)
+        ]
+        #: Canonical shapes by name.
+        self._shapes = {name: parameter.shape for name, parameter in job.graph.parameters()}
         streams = iter(_streams(model) if None in self._rest_names else [])
         self._rest = [
             next(streams) if name is None else jnp.array(weights[name]) for name in self._rest_names
@@ -69,7 +74,7 @@ class JaxTrainer:
         self._params, self._rest, self._slots, self._scale = jax.device_put(
             (*state, precision.loss_scale(spec)), self._device
         )
-        self._criterion = {"cross_entropy": _cross_entropy, "mse": _mse}[job.spec.task.loss]
+        self._criterion = LOSSES[job.spec.task.loss]
         self._inputs = jax.device_put(job.train.inputs, self._device)
         self._targets = jax.device_put(job.train.targets, self._device)
         self._step = jax.jit(self._traced_step, donate_argnums=(0, 1, 2))
@@ -175,7 +180,8 @@ class JaxTrainer:
         return {slot: self._named(leaves) for slot, leaves in found.items() if leaves is not None}
 
     def _named(self, leaves: Leaves) -> Weights:
-        return {name: np.array(leaf) for name, leaf in zip(self._names, leaves, strict=True)}
+        named = zip(self._names, leaves, strict=True)
+        return {name: np.array(leaf).reshape(self._shapes[name]) for name, leaf in named}
 
     def settings(self) -> Settings:
         model = self._merge(self._train_def, self._params, self._rest)
@@ -186,7 +192,11 @@ class JaxTrainer:
     def draw(self) -> Weights:
         fresh = nnx.to_flat_state(nnx.state(self._model()))
         names = canonical_names(self._job.graph)
-        return {names[path]: np.array(leaf[...]) for path, leaf in fresh if path in names}
+        return {
+            names[path]: np.array(leaf[...]).reshape(self._shapes[names[path]])
+            for path, leaf in fresh
+            if path in names
+        }
 
     def facts(self) -> dict[str, Any]:
         jitted: tuple[Any, ...] = self._step, self._outputs
@@ -228,5 +238,17 @@ def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
+def _binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    return optax.sigmoid_binary_cross_entropy(logits, targets).mean()
+
+
 def _mse(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     return optax.squared_error(outputs, targets).mean()
+
+
+#: Losses by name, each the mean over the batch.
+LOSSES = {
+    "cross_entropy": _cross_entropy,
+    "binary_cross_entropy": _binary_cross_entropy,
+    "mse": _mse,
+}

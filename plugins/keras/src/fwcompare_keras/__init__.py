@@ -8,6 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fwcompare.spec import RunSpec
+from fwcompare_keras.refusals import (
+    lone_channel,
+    refusal,
+    strided_and_dilated,
+    unequal_depthwise_strides,
+)
 
 
 @dataclass(frozen=True)
@@ -80,40 +86,24 @@ def _torch_environment(spec: RunSpec) -> dict[str, str]:
     }
 
 
-def _refuses_nothing(spec: RunSpec) -> str | None:
-    return None
+def refuses_on_tensorflow(spec: RunSpec, engine: str = "keras_tensorflow") -> str | None:
+    """Why TensorFlow cannot do a cell; the same for every engine that uses it."""
+    return refusal(engine, spec, [strided_and_dilated, unequal_depthwise_strides])
 
 
-def _refuses_eager(spec: RunSpec) -> str | None:
+def _refuses_on_jax(spec: RunSpec) -> str | None:
     if spec.execution == "eager":
         return (
             "keras_jax has no execution=eager worth timing: without jit every operation is "
             "compiled and dispatched by itself. Choose execution=native."
         )
-    return None
+    return refusal("keras_jax", spec, [strided_and_dilated])
 
 
 def _refuses_on_torch(spec: RunSpec) -> str | None:
-    return _needs_compiler(spec) or _lone_filter(spec)
-
-
-def _lone_filter(spec: RunSpec) -> str | None:
-    """PyTorch 2.13 cannot differentiate such a convolution of a kernel in Keras's layout."""
-    if spec.precision != "float64" or spec.device.name != "cpu":
-        return None
-    for layer in spec.model.graph.layers:
-        options = layer.kind.options()
-        if (
-            layer.kind.kind == "conv2d"
-            and options["filters"] == 1
-            and layer.input_shapes[0][-1] > 1
-            and options["kernel_size"] != [1, 1]
-        ):
-            return (
-                f"keras_torch cannot train layer '{layer.name}' in float64 on a CPU: PyTorch fails "
-                "on a convolution to one channel from several. Choose two filters or float32."
-            )
-    return None
+    in_float64_on_cpu = spec.precision == "float64" and spec.device.name == "cpu"
+    rules = [strided_and_dilated, lone_channel] if in_float64_on_cpu else [strided_and_dilated]
+    return _needs_compiler(spec) or refusal("keras_torch", spec, rules)
 
 
 def _needs_compiler(spec: RunSpec) -> str | None:
@@ -128,7 +118,7 @@ TENSORFLOW = KerasFront(
     ("keras", "tensorflow"),
     "#2E7D32",
     tensorflow_environment,
-    _refuses_nothing,
+    refuses_on_tensorflow,
     {},
 )
 JAX = KerasFront(
@@ -136,7 +126,7 @@ JAX = KerasFront(
     ("keras", "jax", "jaxlib"),
     "#C2187E",
     _jax_environment,
-    _refuses_eager,
+    _refuses_on_jax,
     {"compiled": "native"},
 )
 TORCH = KerasFront(

@@ -21,6 +21,7 @@ Function = Callable[[Any], Any]
 #: Functions by name; each takes ``alpha`` and may leave it aside.
 ACTIVATIONS: dict[str, Callable[[float], Function]] = {
     "relu": lambda _: activations.relu,
+    "relu6": lambda _: activations.relu6,
     "leaky_relu": lambda alpha: lambda x: activations.leaky_relu(x, negative_slope=alpha),
     "elu": lambda alpha: lambda x: activations.elu(x, alpha=alpha),
     "selu": lambda _: activations.selu,

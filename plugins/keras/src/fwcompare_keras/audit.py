@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,8 +10,10 @@ from keras import layers
 
 from fwcompare.audit.settings import Settings
 from fwcompare.graph import Layer
-from fwcompare.graph.kinds import same_padding
+from fwcompare.graph.windows import extent, padding_sides
+from fwcompare_keras.attention import Attention
 from fwcompare_keras.network import Network, to_numpy
+from fwcompare_keras.recurrent import Recurrent
 
 #: Attributes of an optimizer to the contract's names.
 _OPTIONS = {
@@ -79,35 +81,54 @@ def _layer(layer: Layer, native: Any) -> Iterator[tuple[str, Any]]:
         case layers.Dense():
             yield "class", name
             yield "bias", native.use_bias
-        case layers.Conv2D():
+        case layers.Conv2DTranspose():
             yield "class", name
             yield "bias", native.use_bias
-            yield "padding", _padding(native.padding, layer, native.kernel_size, native.strides)
-        case layers.AveragePooling2D():
+            yield "cut_off", _cut_off(native)
+        case layers.Conv1D() | layers.Conv2D() | layers.DepthwiseConv2D():
+            yield "class", name
+            yield "bias", native.use_bias
+            windows = extent(native.kernel_size, native.dilation_rate)
+            yield "padding", _padding(native.padding, layer, windows, native.strides)
+        case layers.AveragePooling1D() | layers.AveragePooling2D():
             yield "class", name
             amounts = _padding(native.padding, layer, native.pool_size, native.strides)
             uneven = any(before != after for before, after in amounts)
-            on_torch = keras.config.backend() == "torch" and type(native) is layers.AveragePooling2D
-            edge = on_torch and uneven
+            edge = uneven and keras.config.backend() == "torch" and type(native) is known
             yield "padded_cells", "counted as the edge" if edge else "left out"
         case layers.BatchNormalization():
             yield "class", name
             yield "momentum", native.momentum
             yield "epsilon", native.epsilon
             yield "moving_variance", "biased"
-        case layers.LayerNormalization():
+        case layers.LayerNormalization() | layers.GroupNormalization() | layers.RMSNormalization():
             yield "class", name
             yield "epsilon", native.epsilon
+        case layers.Embedding():
+            yield "class", name
+        case Recurrent():
+            yield "class", "keras.layers.LSTM" if native.kind.kind == "lstm" else "keras.layers.GRU"
+            if native.kind.kind == "gru":
+                yield "reset_gate", "after the product"
+        case Attention():
+            yield "class", "keras.layers.MultiHeadAttention"
+            yield "causal", native.causal
         case layers.Dropout():
             yield "class", name
             yield "rate", native.rate
 
 
 def _padding(
-    padding: str, layer: Layer, window: tuple[int, ...], strides: tuple[int, ...]
+    padding: str, layer: Layer, windows: Sequence[int], strides: Sequence[int]
 ) -> list[list[int]]:
     """Cells (before, after) of each axis: Keras keeps the word, and pads by this rule."""
-    if padding == "valid":
-        return [[0, 0] for _ in window]
-    sizes = layer.input_shapes[0]
-    return [list(same_padding(*axis)) for axis in zip(sizes, window, strides, strict=False)]
+    sizes = layer.input_shapes[0][:-1]
+    return [list(side) for side in padding_sides(padding, sizes, windows, strides)]
+
+
+def _cut_off(native: layers.Conv2DTranspose) -> list[list[int]]:
+    """Cells (before, after) of each axis that kernels write and that are cut off."""
+    axes = zip(native.kernel_size, native.strides, strict=True)
+    surplus = [max(size - stride, 0) for size, stride in axes]
+    same = native.padding == "same"
+    return [[cells // 2, cells - cells // 2] if same else [0, 0] for cells in surplus]

@@ -41,7 +41,8 @@ class Inspection:
             loss, found = self.backend.loss_and_gradients(
                 self.model, self.loss, variables, Arrays(inputs, targets)
             )
-        return loss, dict(zip(self.network.trainable, found, strict=True))
+        named = zip(self.network.trainable, found, strict=True)
+        return loss, {name: self.network.exchange(name, gradient) for name, gradient in named}
 
     def slots(self) -> dict[str, Weights]:
         return optimizers.slots(

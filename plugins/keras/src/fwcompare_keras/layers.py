@@ -6,18 +6,24 @@ weights need no translation.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from fwcompare.errors import UnsupportedError, choices
 from fwcompare.graph import Layer
-from fwcompare.graph.kinds import same_padding
+from fwcompare.graph.windows import padding_sides
 from fwcompare_keras.activations import activation
+from fwcompare_keras.attention import Attention
+from fwcompare_keras.norms import CentredGroupNormalization, RmsNormalization
+from fwcompare_keras.positions import FixedPosition, PositionEmbedding
+from fwcompare_keras.recurrent import Recurrent
+from fwcompare_keras.scaling import Scale
 
 
 @dataclass(frozen=True)
@@ -48,34 +54,72 @@ def _dense(layer: Layer, style: Style) -> keras.layers.Layer:
     return layers.Dense(layer.kind.units, use_bias=layer.kind.bias)
 
 
-def _conv2d(layer: Layer, style: Style) -> keras.layers.Layer:
+def _convolution(layer: Layer, style: Style) -> keras.layers.Layer:
     kind = layer.kind
-    return layers.Conv2D(
+    native = [layers.Conv1D, layers.Conv2D][kind.rank - 1]
+    return native(
         kind.filters,
         kind.kernel_size,
         strides=kind.stride,
         padding=kind.padding,
+        dilation_rate=kind.dilation,
         groups=kind.groups,
         use_bias=kind.bias,
     )
 
 
-def _max_pool2d(layer: Layer, style: Style) -> keras.layers.Layer:
+def _depthwise_conv2d(layer: Layer, style: Style) -> keras.layers.Layer:
     kind = layer.kind
-    return layers.MaxPooling2D(kind.pool_size, kind.stride, kind.padding)
-
-
-def _avg_pool2d(layer: Layer, style: Style) -> keras.layers.Layer:
-    kind = layer.kind
-    windows = zip(layer.input_shapes[0], kind.pool_size, kind.stride, strict=False)
-    uneven = kind.padding == "same" and any(
-        before != after for before, after in (same_padding(*window) for window in windows)
+    return layers.DepthwiseConv2D(
+        kind.kernel_size,
+        strides=kind.stride,
+        padding=kind.padding,
+        depth_multiplier=kind.multiplier,
+        dilation_rate=kind.dilation,
+        use_bias=kind.bias,
     )
-    if uneven and style.cures_torch:
-        from fwcompare_keras.torch_layers import UnevenAveragePooling2D
 
-        return UnevenAveragePooling2D(kind.pool_size, kind.stride, kind.padding)
-    return layers.AveragePooling2D(kind.pool_size, kind.stride, kind.padding)
+
+def _conv2d_transpose(layer: Layer, style: Style) -> keras.layers.Layer:
+    kind = layer.kind
+    return layers.Conv2DTranspose(
+        kind.filters,
+        kind.kernel_size,
+        strides=kind.stride,
+        padding=kind.padding,
+        use_bias=kind.bias,
+    )
+
+
+def _max_pooling(layer: Layer, style: Style) -> keras.layers.Layer:
+    kind = layer.kind
+    native = [layers.MaxPooling1D, layers.MaxPooling2D][kind.rank - 1]
+    return native(kind.pool_size, kind.stride, kind.padding)
+
+
+def _average_pooling(layer: Layer, style: Style) -> keras.layers.Layer:
+    kind = layer.kind
+    native = [layers.AveragePooling1D, layers.AveragePooling2D][kind.rank - 1]
+    sides = padding_sides(kind.padding, layer.input_shapes[0][:-1], kind.pool_size, kind.stride)
+    if style.cures_torch and any(before != after for before, after in sides):
+        from fwcompare_keras import torch_layers
+
+        cured = [torch_layers.UnevenAveragePooling1D, torch_layers.UnevenAveragePooling2D]
+        native = cured[kind.rank - 1]
+    return native(kind.pool_size, kind.stride, kind.padding)
+
+
+def _global_avg_pool1d(layer: Layer, style: Style) -> Callable[..., Any]:
+    native = layers.GlobalAveragePooling1D()
+    return (lambda inputs: native(inputs[0], mask=inputs[1])) if layer.kind.mask else native
+
+
+def _global_max_pool1d(layer: Layer, style: Style) -> Callable[..., Any]:
+    native = layers.GlobalMaxPooling1D()
+    if not layer.kind.mask:
+        return native
+    # Keras has a mask for the mean alone.
+    return lambda inputs: native(ops.where(ops.expand_dims(inputs[1], -1), inputs[0], -math.inf))
 
 
 def _batch_norm(layer: Layer, style: Style) -> keras.layers.Layer:
@@ -91,6 +135,17 @@ def _layer_norm(layer: Layer, style: Style) -> keras.layers.Layer:
     if not style.aligned:
         return layers.LayerNormalization()
     return layers.LayerNormalization(epsilon=layer.kind.epsilon)
+
+
+def _group_norm(layer: Layer, style: Style) -> keras.layers.Layer:
+    if not style.aligned:
+        return layers.GroupNormalization(layer.kind.groups)
+    cls = CentredGroupNormalization if style.cures_torch else layers.GroupNormalization
+    return cls(layer.kind.groups, epsilon=layer.kind.epsilon)
+
+
+def _rms_norm(layer: Layer, style: Style) -> keras.layers.Layer:
+    return RmsNormalization(epsilon=layer.kind.epsilon) if style.aligned else RmsNormalization()
 
 
 def _dropout(layer: Layer, style: Style) -> keras.layers.Layer:
@@ -109,9 +164,16 @@ def _activation(layer: Layer, style: Style) -> Callable[..., Any]:
 
 CONSTRUCTORS: dict[str, Constructor] = {
     "dense": _dense,
-    "conv2d": _conv2d,
-    "max_pool2d": _max_pool2d,
-    "avg_pool2d": _avg_pool2d,
+    "conv1d": _convolution,
+    "conv2d": _convolution,
+    "depthwise_conv2d": _depthwise_conv2d,
+    "conv2d_transpose": _conv2d_transpose,
+    "max_pool1d": _max_pooling,
+    "avg_pool1d": _average_pooling,
+    "global_avg_pool1d": _global_avg_pool1d,
+    "global_max_pool1d": _global_max_pool1d,
+    "max_pool2d": _max_pooling,
+    "avg_pool2d": _average_pooling,
     "global_avg_pool2d": lambda layer, style: layers.GlobalAveragePooling2D(),
     "global_max_pool2d": lambda layer, style: layers.GlobalMaxPooling2D(),
     "flatten": lambda layer, style: layers.Flatten(),
@@ -120,7 +182,20 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "dropout": _dropout,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "rms_norm": _rms_norm,
+    "zero_pad2d": lambda layer, style: layers.ZeroPadding2D(layer.kind.padding),
+    "upsample2d": lambda layer, style: layers.UpSampling2D(layer.kind.size),
+    "softmax": lambda layer, style: layers.Softmax(),
+    "scale": lambda layer, style: Scale(layer.kind.factor, layer.kind.learned),
     "add": lambda layer, style: layers.Add(),
+    "embedding": lambda layer, style: layers.Embedding(layer.kind.tokens, layer.kind.features),
+    "padding_mask": lambda layer, style: lambda ids: ops.not_equal(ids, layer.kind.padding),
+    "multi_head_attention": lambda layer, style: Attention(layer, style.exact),
+    "lstm": lambda layer, style: Recurrent(layer),
+    "gru": lambda layer, style: Recurrent(layer),
+    "position_embedding": lambda layer, style: PositionEmbedding(),
+    "sinusoidal_position": lambda layer, style: FixedPosition(layer.kind.table(layer.shape)),
     "concat": lambda layer, style: layers.Concatenate(axis=-1),
 }
 

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 import numpy as np
 
-from fwcompare.graph import INPUT, Graph, Weights
+from fwcompare.graph import INPUT, TOKENS, Graph, Weights
 from fwcompare_keras.layers import Style, construct
 from fwcompare_keras.tracing import model_class
+
+
+@runtime_checkable
+class Composite(Protocol):
+    """Several Keras layers that are one of the graph's."""
+
+    def variable(self, name: str) -> Any:
+        """The variable of a canonical tensor."""
+
+
+@runtime_checkable
+class Reordered(Protocol):
+    """A layer that keeps the numbers of a tensor in another order."""
+
+    def exchange(self, name: str, array: np.ndarray) -> np.ndarray:
+        """From Keras's order to the canonical one; applied twice, the same array."""
 
 
 class Network:
@@ -21,7 +38,8 @@ class Network:
         """Raises ``UnsupportedError`` for a layer that Keras cannot build as the graph means it."""
         self.graph, self.style = graph, style
         keras.config.set_image_data_format("channels_last")
-        source = keras.Input(graph.input_shape, dtype=style.dtype)
+        tokens = graph.input_type == TOKENS
+        source = keras.Input(graph.input_shape, dtype="int32" if tokens else style.dtype)
         tensors = {INPUT: source}
         #: What was called on each layer's inputs, by the layer's name.
         self.natives: dict[str, Any] = {}
@@ -31,12 +49,17 @@ class Network:
         self.trainable: dict[str, Any] = {}
         #: Those that the initialiser drew, which alone are decayed where only kernels are.
         self.kernels: dict[str, Any] = {}
+        #: For a tensor whose order is another one in Keras: from either order to the other.
+        self._orders: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
         for layer in graph.layers:
             native = self.natives[layer.name] = construct(layer, style)
             inputs = [tensors[name] for name in layer.inputs]
             tensors[layer.name] = native(inputs[0] if len(inputs) == 1 else inputs)
             for parameter in layer.parameters:
-                name, variable = f"{layer.name}/{parameter.name}", getattr(native, parameter.name)
+                name = f"{layer.name}/{parameter.name}"
+                variable = self._variable(native, parameter.name)
+                if isinstance(native, Reordered):
+                    self._orders[name] = partial(native.exchange, parameter.name)
                 self.variables[name] = variable
                 if parameter.trainable:
                     self.trainable[name] = variable
@@ -45,6 +68,14 @@ class Network:
         self.model = model_class()(source, tensors[graph.layers[-1].name])
         del tensors[INPUT]
         self._every_layer = keras.Model(source, tensors)
+
+    @staticmethod
+    def _variable(native: Any, name: str) -> Any:
+        return native.variable(name) if isinstance(native, Composite) else getattr(native, name)
+
+    def exchange(self, name: str, array: np.ndarray) -> np.ndarray:
+        """An array laid out as a tensor, from Keras's order to the canonical one or back."""
+        return self._orders[name](array) if name in self._orders else array
 
     def activations(self, inputs: Any, training: bool) -> dict[str, np.ndarray]:
         """The output of every layer for one batch, by name."""
@@ -63,11 +94,14 @@ class Network:
     def load(self, weights: Weights) -> None:
         """Take canonical weights over."""
         for name, variable in self.variables.items():
-            variable.assign(weights[name])
+            variable.assign(self.exchange(name, weights[name]))
 
     def weights(self) -> Weights:
         """A copy of the present weights, canonical."""
-        return {name: to_numpy(variable) for name, variable in self.variables.items()}
+        return {
+            name: self.exchange(name, to_numpy(variable))
+            for name, variable in self.variables.items()
+        }
 
     def undecayed(self, scope: str) -> list[Any]:
         """Trainable variables that a decay of this scope leaves alone."""

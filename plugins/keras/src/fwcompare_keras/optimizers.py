@@ -152,7 +152,9 @@ def slots(
     order = {id(v): i for i, v in enumerate(network.model.trainable_variables)}
     return {
         slot: {
-            name: to_numpy(getattr(optimizer, attribute)[order[id(variable)]])
+            name: network.exchange(
+                name, to_numpy(getattr(optimizer, attribute)[order[id(variable)]])
+            )
             for name, variable in network.trainable.items()
         }
         for slot, attribute in rule.slots.items()

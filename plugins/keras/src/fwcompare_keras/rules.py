@@ -20,10 +20,22 @@ def constant(value: float, dtype: str) -> Any:
     return np.dtype(dtype).type(value)
 
 
-class _L2(keras.optimizers.Optimizer):
-    """Adds ``l2 * p`` to the gradient of p, after clipping and before anything else."""
+class _Aligned(keras.optimizers.Optimizer):
+    """Takes gradients whole, and adds ``l2 * p`` to that of p, after clipping and before all else.
+
+    TensorFlow gives an embedding's gradient as rows, one for each time that a token was looked up.
+    Keras squares and measures these rows before it adds up those of one token, which is another
+    second moment and another norm.
+    """
 
     l2 = 0.0
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        if keras.config.backend() == "tensorflow":
+            from fwcompare_keras.backends.tensorflow_backend import whole
+
+            grads = [whole(gradient) for gradient in grads]
+        super().apply(grads, trainable_variables)
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> Any:
         if self.l2:
@@ -36,11 +48,11 @@ class _L2(keras.optimizers.Optimizer):
         return super()._backend_update_step(grads, trainable_variables, learning_rate)
 
 
-class Sgd(_L2, keras.optimizers.SGD):
+class Sgd(_Aligned, keras.optimizers.SGD):
     """``p -= lr * g``: Keras's own."""
 
 
-class Momentum(_L2, keras.optimizers.SGD):
+class Momentum(_Aligned, keras.optimizers.SGD):
     """``b = momentum * b + g; p -= lr * b``. In Keras's own the buffer holds the learning rate,
     which is another optimizer as soon as that rate changes."""
 
@@ -53,7 +65,7 @@ class Momentum(_L2, keras.optimizers.SGD):
         self.assign_sub(variable, rate * step)
 
 
-class Adam(_L2, keras.optimizers.Adam):
+class Adam(_Aligned, keras.optimizers.Adam):
     """Epsilon is added to the bias-corrected root.
 
     With c the correction of the second moment, sqrt(v / c) + epsilon is (sqrt(v) + epsilon *
@@ -79,7 +91,7 @@ def one_minus_power(base: float, exponent: Any) -> Any:
     return -ops.expm1(exponent * (math.log(base) if base else -math.inf))
 
 
-class RmsProp(_L2, keras.optimizers.RMSprop):
+class RmsProp(_Aligned, keras.optimizers.RMSprop):
     """``p -= lr * g / (sqrt(v) + epsilon)``, with epsilon outside the root."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -89,7 +101,7 @@ class RmsProp(_L2, keras.optimizers.RMSprop):
         self.assign_sub(variable, rate * gradient / (ops.sqrt(second.value) + self.epsilon))
 
 
-class Adagrad(_L2, keras.optimizers.Adagrad):
+class Adagrad(_Aligned, keras.optimizers.Adagrad):
     """``p -= lr * g / (sqrt(a) + epsilon)``, with epsilon outside the root."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from keras import layers, ops
 
-from fwcompare.graph.kinds import same_padding
+from fwcompare.graph.windows import same_padding
 
 
 class TwoPassBatchNormalization(layers.BatchNormalization):
@@ -25,18 +25,24 @@ class TwoPassBatchNormalization(layers.BatchNormalization):
         return mean, ops.mean(ops.square(centred), axis=self._reduction_axes)
 
 
-class UnevenAveragePooling2D(layers.AveragePooling2D):
-    """The mean of the cells of a window that lie in the image, where the sides are padded unevenly.
+class _UnevenAveragePooling(layers.Layer):
+    """The mean of the cells of a window that lie in the sample, where the sides are padded
+    unevenly.
 
     Keras pads by repeating the edge there, and counts the repeated cells.
     """
 
+    pool_size: tuple[int, ...]
+    strides: tuple[int, ...]
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        sizes = zip(input_shape[1:3], self.pool_size, self.strides, strict=True)
-        self._padding = [same_padding(*size) for size in sizes]
-        inside = np.pad(np.ones(input_shape[1:3]), self._padding)
+        sizes = input_shape[1:-1]
+        axes = zip(sizes, self.pool_size, self.strides, strict=True)
+        self._padding = [same_padding(*axis) for axis in axes]
+        inside = np.pad(np.ones(sizes), self._padding)
         windows = np.lib.stride_tricks.sliding_window_view(inside, self.pool_size)
-        counts = windows[:: self.strides[0], :: self.strides[1]].sum(axis=(2, 3))
+        chosen = windows[tuple(slice(None, None, stride) for stride in self.strides)]
+        counts = chosen.sum(axis=tuple(range(len(sizes), 2 * len(sizes))))
         # Pooling divides by the whole window, so its mean is put right by area / count.
         self._share = ops.convert_to_tensor(
             (math.prod(self.pool_size) / counts)[..., np.newaxis], dtype=self.compute_dtype
@@ -47,3 +53,11 @@ class UnevenAveragePooling2D(layers.AveragePooling2D):
         padded = ops.pad(inputs, [(0, 0), *self._padding, (0, 0)])
         means = ops.average_pool(padded, self.pool_size, self.strides, "valid", "channels_last")
         return means * self._share
+
+
+class UnevenAveragePooling1D(_UnevenAveragePooling, layers.AveragePooling1D):
+    """Over steps."""
+
+
+class UnevenAveragePooling2D(_UnevenAveragePooling, layers.AveragePooling2D):
+    """Over images."""

@@ -22,6 +22,7 @@ from fwcompare_keras.probing import ProbeCallback, StepLossCallback
 #: Losses by name, each the mean over the batch.
 LOSSES = {
     "cross_entropy": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    "binary_cross_entropy": lambda: keras.losses.BinaryCrossentropy(from_logits=True),
     "mse": keras.losses.MeanSquaredError,
 }
 

@@ -16,6 +16,7 @@ EXACT_SOFTPLUS_THRESHOLD = 40.0
 #: Functions by name; each takes ``alpha`` and may leave it aside.
 ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
     "relu": lambda _: nn.ReLU(),
+    "relu6": lambda _: nn.ReLU6(),
     "leaky_relu": lambda alpha: nn.LeakyReLU(alpha),
     "elu": lambda alpha: nn.ELU(alpha),
     "selu": lambda _: nn.SELU(),

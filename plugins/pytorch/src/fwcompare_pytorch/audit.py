@@ -6,15 +6,23 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn, optim
 from torch.nn.utils import clip_grad_norm_
 
 from fwcompare.audit.settings import Settings
+from fwcompare_pytorch.attention import Attention
 from fwcompare_pytorch.layers import Adapter
 from fwcompare_pytorch.model import GraphModel
 from fwcompare_pytorch.norms import BiasedBatchNorm
 from fwcompare_pytorch.optimizers import DecoupledDecay, ExactClipping, LearningRates, Update
-from fwcompare_pytorch.windows import PaddedConv2d
+from fwcompare_pytorch.recurrent import Recurrent
+from fwcompare_pytorch.windows import (
+    CutConvTranspose2d,
+    PaddedConv1d,
+    PaddedConv2d,
+    PaddedDepthwiseConv2d,
+)
 
 #: Keys of a parameter group to the contract's names.
 _OPTIONS = {"lr": "lr", "momentum": "momentum", "nesterov": "nesterov", "alpha": "rho",
@@ -92,17 +100,21 @@ def _layer(module: nn.Module) -> Iterator[tuple[str, Any]]:
         case nn.Linear():
             yield "class", "nn.Linear"
             yield "bias", module.bias is not None
-        case PaddedConv2d():
-            left, right, top, bottom = module.sides
-            yield "class", "functional.pad + nn.Conv2d"
+        case PaddedConv1d() | PaddedConv2d() | PaddedDepthwiseConv2d():
+            yield "class", f"functional.pad + nn.Conv{len(module.sides)}d"
             yield "bias", module.bias is not None
-            yield "padding", [[top, bottom], [left, right]]
-        case nn.Conv2d():
-            yield "class", "nn.Conv2d"
+            yield "padding", [list(side) for side in module.sides]
+        case nn.Conv1d() | nn.Conv2d():
+            yield "class", f"nn.Conv{len(module.kernel_size)}d"
             yield "bias", module.bias is not None
-            yield "padding", [[side, side] for side in module.padding]
-        case nn.AvgPool2d():
-            yield "class", "nn.AvgPool2d"
+            yield "padding", [[int(side), int(side)] for side in module.padding]
+        case nn.ConvTranspose2d():
+            after = module.after if isinstance(module, CutConvTranspose2d) else (0, 0)
+            yield "class", "nn.ConvTranspose2d"
+            yield "bias", module.bias is not None
+            yield "cut_off", [list(axis) for axis in _cut_off(module, after)]
+        case nn.AvgPool1d() | nn.AvgPool2d():
+            yield "class", f"nn.{type(module).__name__}"
             yield "padded_cells", "counted as zeros" if module.count_include_pad else "left out"
         case BiasedBatchNorm():
             yield "class", "functional.batch_norm"
@@ -117,6 +129,31 @@ def _layer(module: nn.Module) -> Iterator[tuple[str, Any]]:
         case nn.LayerNorm():
             yield "class", "nn.LayerNorm"
             yield "epsilon", module.eps
+        case nn.GroupNorm():
+            yield "class", "nn.GroupNorm"
+            yield "epsilon", module.eps
+        case nn.RMSNorm():
+            yield "class", "nn.RMSNorm"
+            # Without one of its own it takes that of the type it computes in.
+            least = torch.finfo(module.weight.dtype).eps
+            yield "epsilon", least if module.eps is None else module.eps
+        case nn.Embedding():
+            yield "class", "nn.Embedding"
+        case Recurrent():
+            yield "class", f"nn.{type(module.native).__name__}"
+            if isinstance(module.native, nn.GRU):
+                yield "reset_gate", "after the product"
+        case Attention():
+            yield "class", "functional.scaled_dot_product_attention"
+            yield "causal", module.causal
         case nn.Dropout():
             yield "class", "nn.Dropout"
             yield "rate", module.p
+
+
+def _cut_off(module: nn.ConvTranspose2d, after: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Cells (before, after) of each axis that kernels write and that are cut off."""
+    for axis, cut in enumerate(module.padding):
+        beyond = max(module.stride[axis] - module.kernel_size[axis], 0)
+        given_back = module.output_padding[axis] - beyond
+        yield int(cut), int(cut) - given_back + after[axis]

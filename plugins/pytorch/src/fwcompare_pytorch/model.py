@@ -3,56 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fwcompare.graph import INPUT, Graph, Parameter, Weights
+from fwcompare.graph import INPUT, Graph, Weights
 from fwcompare_pytorch.layers import (
-    ATTRIBUTES,
-    KERNEL_AXES,
     build,
     is_image,
     owner,
     to_channels_first,
     to_channels_last,
 )
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a canonical tensor lives. Looked up at each use: moving a module replaces buffers."""
-
-    module: nn.Module
-    attribute: str
-    parameter: Parameter
-
-    @property
-    def tensor(self) -> Tensor:
-        """The native tensor."""
-        found: Tensor = getattr(self.module, self.attribute)
-        return found
-
-    @property
-    def axes(self) -> tuple[int, ...]:
-        """Canonical axes in native order."""
-        count = len(self.parameter.shape)
-        if self.parameter.role == "kernel":
-            return KERNEL_AXES[count]
-        return tuple(range(count))
-
-    def fill(self, array: np.ndarray) -> None:
-        """Copy a canonical array in."""
-        with torch.no_grad():
-            self.tensor.copy_(torch.tensor(array).permute(self.axes))
-
-    def canonical(self, tensor: Tensor) -> np.ndarray:
-        """A copy of a tensor laid out as this one (a weight, its gradient, a slot)."""
-        inverse = tuple(np.argsort(self.axes))
-        return np.array(tensor.detach().permute(inverse).cpu().numpy(), order="C")
+from fwcompare_pytorch.places import Place, place_of
 
 
 class GraphModel(nn.Module):
@@ -68,9 +33,7 @@ class GraphModel(nn.Module):
         self.layers = nn.ModuleList(build(layer, aligned, **factory) for layer in graph.layers)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.places: dict[str, Place] = {
-            f"{layer.name}/{parameter.name}": Place(
-                owner(module), ATTRIBUTES[parameter.name], parameter
-            )
+            f"{layer.name}/{parameter.name}": place_of(owner(module), parameter)
             for layer, module in zip(graph.layers, self.layers, strict=True)
             for parameter in layer.parameters
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,14 +14,21 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
 from fwcompare.graph import Layer
-from fwcompare.graph.kinds import BatchNorm, MaxPool2d
+from fwcompare.graph.norms import BatchNorm
+from fwcompare.graph.pooling import MaxPool2d
 from fwcompare.parity.mutations import no_place
 from fwcompare.plugin import Job
+from fwcompare_pytorch.attention import Attention
 from fwcompare_pytorch.layers import LAYERS, Constructor, is_image
-from fwcompare_pytorch.model import Place
 from fwcompare_pytorch.optimizers import ExactClipping
+from fwcompare_pytorch.recurrent import Recurrent
 from fwcompare_pytorch.trainer import Objective, PyTorchTrainer
-from fwcompare_pytorch.windows import conv2d, sides
+from fwcompare_pytorch.windows import (
+    DepthwiseConv2d,
+    conv2d_transpose,
+    convolution,
+    sides,
+)
 
 Build = Callable[[Job], PyTorchTrainer]
 #: Updates one tensor: ``(tensor, gradient, its state, its group's options)``.
@@ -38,37 +46,46 @@ def _constructor(kind: str, constructor: Constructor) -> Iterator[None]:
         LAYERS[kind] = right
 
 
-class _HeightForWidth(Place):
-    """A convolution's kernel with its spatial axes swapped."""
-
-    @property
-    def axes(self) -> tuple[int, ...]:
-        shape = self.parameter.shape
-        return (3, 2, 1, 0) if len(shape) == 4 and shape[0] == shape[1] else super().axes
-
-
 def _height_for_width(build: Build, job: Job) -> PyTorchTrainer:
     trainer = build(job)
     model = trainer.model
-    model.places = {
-        name: _HeightForWidth(place.module, place.attribute, place.parameter)
-        for name, place in model.places.items()
-    }
+    for name, place in model.places.items():
+        shape = place.parameter.shape
+        if len(shape) == 4 and shape[0] == shape[1]:
+            model.places[name] = replace(place, axes=(3, 2, 1, 0))
     model.fill(job.initial_weights)
     return trainer
 
 
 def _symmetric_padding(build: Build, job: Job) -> PyTorchTrainer:
     def symmetric(layer: Layer, kind: Any, aligned: bool, **factory: Any) -> nn.Module:
-        return conv2d(layer, kind, False, **factory)
+        return convolution(layer, kind, False, **factory)
 
     with _constructor("conv2d", symmetric):
         return build(job)
 
 
+def _cut_off_before(build: Build, job: Job) -> PyTorchTrainer:
+    def customary(layer: Layer, kind: Any, aligned: bool, **factory: Any) -> nn.Module:
+        return conv2d_transpose(layer, kind, False, **factory)
+
+    with _constructor("conv2d_transpose", customary):
+        return build(job)
+
+
+def _multiplier_before_channel(build: Build, job: Job) -> PyTorchTrainer:
+    trainer = build(job)
+    model = trainer.model
+    for name, place in model.places.items():
+        if isinstance(place.module, DepthwiseConv2d) and place.parameter.name == "kernel":
+            model.places[name] = replace(place, axes=(3, 2, 0, 1))
+    model.fill(job.initial_weights)
+    return trainer
+
+
 def _max_pool_pads_zero(build: Build, job: Job) -> PyTorchTrainer:
     def padded(layer: Layer, kind: MaxPool2d, aligned: bool, **_: Any) -> nn.Module:
-        rows, columns = sides(layer.input_shapes[0], kind.pool_size, kind.stride, kind.padding)
+        rows, columns = sides(layer, kind.pool_size)
         return nn.Sequential(
             nn.ZeroPad2d((*columns, *rows)), nn.MaxPool2d(kind.pool_size, kind.stride)
         )
@@ -89,6 +106,42 @@ def _unbiased_variance(build: Build, job: Job) -> PyTorchTrainer:
 
     with _constructor("batch_norm", native):
         return build(job)
+
+
+class _InvertedAttention(Attention):
+    """Takes its mask in the sense of ``nn.MultiheadAttention``: true is not seen."""
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        *sources, mask = others
+        return super().forward(x, *sources, ~mask)
+
+
+class _UnpackedRecurrent(Recurrent):
+    """Reads every step, and looks at the real ones afterwards: right forward alone."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        outputs = super().forward(x)
+        return outputs if mask is None else outputs * mask.unsqueeze(-1)
+
+
+class _WholeMean(nn.Module):
+    """The mean over all steps, whatever the mask."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x.mean(1)
+
+
+def _native(kind: str, native: Callable[..., nn.Module]) -> Any:
+    """Another module for a layer kind: ``native(layer, its kind, device=..., dtype=...)``."""
+
+    def patch(build: Build, job: Job) -> PyTorchTrainer:
+        def constructor(layer: Layer, options: Any, aligned: bool, **factory: Any) -> nn.Module:
+            return native(layer, options, **factory)
+
+        with _constructor(kind, constructor):
+            return build(job)
+
+    return patch
 
 
 class _StoppedAdd(nn.Module):
@@ -124,6 +177,14 @@ def _summed_loss(build: Build, job: Job) -> PyTorchTrainer:
     trainer = build(job)
     assert isinstance(trainer.objective, Objective)
     trainer.objective.loss = partial(functional.cross_entropy, reduction="sum")
+    return trainer
+
+
+def _summed_labels(build: Build, job: Job) -> PyTorchTrainer:
+    trainer = build(job)
+    assert isinstance(trainer.objective, Objective)
+    right = trainer.objective.loss
+    trainer.objective.loss = lambda logits, targets: targets.shape[1] * right(logits, targets)
     return trainer
 
 
@@ -277,10 +338,16 @@ def _epsilon_before_correction(
 PATCHES: dict[str, Callable[[Build, Job], PyTorchTrainer]] = {
     "height_for_width": _height_for_width,
     "symmetric_padding": _symmetric_padding,
+    "cut_off_before": _cut_off_before,
+    "multiplier_before_channel": _multiplier_before_channel,
     "max_pool_pads_zero": _max_pool_pads_zero,
     "channels_first_flatten": _channels_first_flatten,
     "unbiased_variance": _unbiased_variance,
     "stopped_gradient": _stopped_gradient,
+    "summed_labels": _summed_labels,
+    "mask_inverted": _native("multi_head_attention", _InvertedAttention),
+    "backward_from_padding": _native("gru", _UnpackedRecurrent),
+    "mean_over_padding": _native("global_avg_pool1d", lambda *_, **__: _WholeMean()),
     "summed_loss": _summed_loss,
     "penalty_in_the_loss": _penalty_in_the_loss,
     "dampening": _dampening,

@@ -18,7 +18,7 @@ from fwcompare.audit.settings import Settings
 from fwcompare.data.batches import Feed
 from fwcompare.errors import UnsupportedError
 from fwcompare.graph import Weights
-from fwcompare.graph.kinds import BatchNorm
+from fwcompare.graph.norms import BatchNorm
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
 from fwcompare_pytorch import audit, compilations
@@ -26,9 +26,16 @@ from fwcompare_pytorch.model import GraphModel
 from fwcompare_pytorch.optimizers import Update
 from fwcompare_pytorch.precision import Arithmetic
 
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean over all labels: one a sample, or one a step; PyTorch wants the classes second."""
+    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
+
+
 #: Losses by name, each the mean over the batch.
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cross_entropy": functional.cross_entropy,
+    "cross_entropy": _cross_entropy,
+    "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
     "mse": functional.mse_loss,
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from fwcompare.spec import RunSpec
-from fwcompare_keras import tensorflow_environment
+from fwcompare_keras import refuses_on_tensorflow, tensorflow_environment
 
 
 class TensorFlow:
@@ -24,7 +24,7 @@ class TensorFlow:
         return tensorflow_environment(spec)
 
     def supports(self, spec: RunSpec) -> str | None:
-        return None
+        return refuses_on_tensorflow(spec, self.name)
 
 
 FRONT = TensorFlow()

@@ -34,6 +34,10 @@ def _cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, _whole(logits)))
 
 
+def _binary_cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, _whole(logits)))
+
+
 def _mse(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.math.squared_difference(_whole(outputs), targets))
 
@@ -44,7 +48,11 @@ def _whole(outputs: tf.Tensor) -> tf.Tensor:
 
 
 #: Losses by name, each the mean over the batch.
-LOSSES = {"cross_entropy": _cross_entropy, "mse": _mse}
+LOSSES = {
+    "cross_entropy": _cross_entropy,
+    "binary_cross_entropy": _binary_cross_entropy,
+    "mse": _mse,
+}
 
 
 class TensorFlowTrainer(Inspection):

@@ -74,7 +74,13 @@ def loss_and_gradients(
     with tf.GradientTape() as tape:
         outputs = model(tf.convert_to_tensor(batch.inputs), training=True)
         value = loss(tf.convert_to_tensor(batch.targets), outputs)
-    return float(value), [gradient.numpy() for gradient in tape.gradient(value, places)]
+    return float(value), [whole(gradient).numpy() for gradient in tape.gradient(value, places)]
+
+
+def whole(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
+    """A gradient with all rows; that of an embedding has one for each time that a token was looked
+    up, so that a row may be there twice or not at all."""
+    return tf.convert_to_tensor(gradient)
 
 
 def execution(model: Any) -> str:

@@ -1,0 +1,144 @@
+"""The models that come with fwcompare, each with its source, size and diagram.
+
+    .venv/bin/python benchmarks/models.py > docs/models.md
+
+Nothing is trained: everything is told from the graphs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fwcompare.diagram import mermaid, shape_words
+from fwcompare.graph import TOKENS, VALUES, Graph
+from fwcompare.graph.read import read
+
+FOLDER = Path(__file__).parent.parent / "conf" / "model"
+
+#: Boxes of a diagram at most; beyond, blocks are drawn as one.
+LARGEST_DIAGRAM = 40
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a model is shown with: the shape of a sample, and how many outputs it is to have."""
+
+    shape: tuple[int, ...]
+    outputs: int
+    #: Token ids that a sample is made of; None where it holds numbers.
+    tokens: int | None = None
+
+    def __str__(self) -> str:
+        what = f" tokens of {self.tokens:,}" if self.tokens else ""
+        outputs = f"{self.outputs:,} output" + "s" * (self.outputs > 1)
+        return f"{shape_words(self.shape)}{what}, {outputs}"
+
+
+DIGITS = Sample((28, 28, 1), 10)
+SMALL_DIGITS = Sample((8, 8, 1), 10)
+IMAGENET = Sample((224, 224, 3), 1000)
+LABELLED_TEXT = Sample((64,), 10, tokens=256)
+TEXT = Sample((64,), 256, tokens=256)
+
+#: Models that are shown with other samples than digits.
+SAMPLES = {
+    "autoencoder": Sample((28, 28, 1), 1),
+    "gpt_small": TEXT,
+    "gru": LABELLED_TEXT,
+    "lstm": LABELLED_TEXT,
+    "mobilenet_v2": IMAGENET,
+    "resnet18": IMAGENET,
+    "resnet50": IMAGENET,
+    "transformer_encoder": LABELLED_TEXT,
+    "vit_tiny": SMALL_DIGITS,
+}
+
+HEAD = """# The models
+
+What `model=NAME` chooses from, at the size that is said beside it. Every one takes samples of other
+shapes too, and `model.params.NAME=VALUE` changes what stands under its name. Padding is
+TensorFlow's `same`, whatever the original used, so that every framework computes the same. The
+layers of a model are listed by `fwcompare show NAME`.
+
+Written by `python benchmarks/models.py > docs/models.md`. A multiply-add counts as two FLOPs, an
+activation as one; they are those of one forward pass for one sample.
+
+| model | layers | parameters | FLOPs | with |
+|---|---:|---:|---:|---|
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the zoo, built for its sample."""
+
+    name: str
+    params: Mapping[str, Any]
+    #: What the layer file says about itself, with its source.
+    source: str
+    sample: Sample
+    graph: Graph
+
+
+def entries() -> Iterator[Entry]:
+    """Every model in the configuration, by name."""
+    for path in sorted(FOLDER.glob("*.yaml")):
+        declared = yaml.safe_load(path.read_text(encoding="utf-8"))
+        name, params, layers = declared["name"], declared["params"], FOLDER / declared["graph"]
+        sample = SAMPLES.get(name, DIGITS)
+        given = {"outputs": sample.outputs, **({"tokens": sample.tokens} if sample.tokens else {})}
+        input_type = TOKENS if sample.tokens else VALUES
+        graph = read(layers, {**params, **given}, sample.shape, input_type)
+        yield Entry(name, params, _comment(layers.read_text(encoding="utf-8")), sample, graph)
+
+
+def _comment(text: str) -> str:
+    """The comment at the head of a file, as one paragraph."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").strip())
+    return " ".join(lines)
+
+
+def page() -> str:
+    """The whole page."""
+    zoo = list(entries())
+    rows = [
+        f"| [{entry.name}](#{entry.name}) | {len(entry.graph.layers)} | "
+        f"{entry.graph.parameter_count:,} | {flops(entry.graph.flops_per_sample)} | "
+        f"{entry.sample} |\n"
+        for entry in zoo
+    ]
+    return HEAD + "".join(rows) + "".join(map(section, zoo))
+
+
+def flops(count: int) -> str:
+    """Three digits with a unit."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}FLOPs"
+    return f"{count} FLOPs"
+
+
+def section(entry: Entry) -> str:
+    """What is said about one model, with its diagram."""
+    values = ", ".join(f"`{key}={_value(value)}`" for key, value in entry.params.items())
+    params = f"Params: {values}.\n\n" if values else ""
+    drawn = mermaid(entry.graph, LARGEST_DIAGRAM)
+    return f"\n## {entry.name}\n\n{entry.source}\n\n{params}```mermaid\n{drawn}```\n"
+
+
+def _value(value: Any) -> str:
+    return str(value).replace(" ", "") if isinstance(value, list) else str(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,60 @@
+"""Layers that Keras or one of its backends cannot build or train, told from the graph alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from fwcompare.graph import Layer
+from fwcompare.spec import RunSpec
+
+#: Why a layer cannot be done; None if it can.
+Rule = Callable[[Layer], str | None]
+
+
+def refusal(engine: str, spec: RunSpec, rules: Iterable[Rule]) -> str | None:
+    """The first layer that a rule refuses, in a sentence; None if there is none."""
+    rules = list(rules)
+    for layer in spec.model.graph.layers:
+        for rule in rules:
+            if reason := rule(layer):
+                return f"{engine} cannot train layer '{layer.name}' ({layer.kind.kind}): {reason}"
+    return None
+
+
+def strided_and_dilated(layer: Layer) -> str | None:
+    """Keras's convolutions take one or the other, whatever the backend can."""
+    options = layer.kind.options()
+    if layer.kind.kind in ("conv1d", "conv2d") and (
+        max(options["stride"]) > 1 and max(options["dilation"]) > 1
+    ):
+        return "Keras has no convolution with a stride and a dilation. Set one of them to 1."
+    return None
+
+
+def unequal_depthwise_strides(layer: Layer) -> str | None:
+    """TensorFlow's depthwise convolution has one stride for height and width."""
+    options = layer.kind.options()
+    if layer.kind.kind == "depthwise_conv2d" and len(set(options["stride"])) > 1:
+        return "TensorFlow needs one stride for height and width. Make them equal."
+    return None
+
+
+def lone_channel(layer: Layer) -> str | None:
+    """PyTorch 2.13 cannot differentiate these in float64 on a CPU, with a kernel in Keras's
+    layout."""
+    options, channels = layer.kind.options(), layer.input_shapes[0][-1]
+    if layer.kind.kind == "conv2d" and (
+        options["filters"] == 1 and channels > 1 and options["kernel_size"] != [1, 1]
+    ):
+        return (
+            "in float64 on a CPU PyTorch fails on a convolution to one channel from several. "
+            "Choose two filters or float32."
+        )
+    if layer.kind.kind == "conv2d_transpose" and (
+        options["filters"] > 1 and channels == 1 and options["kernel_size"] != [1, 1]
+    ):
+        return (
+            "in float64 on a CPU PyTorch fails on a transposed convolution of one channel to "
+            "several. Choose float32."
+        )
+    return None

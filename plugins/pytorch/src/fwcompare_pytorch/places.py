@@ -1,0 +1,77 @@
+"""Where canonical tensors live in native modules, and how they are laid out there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fwcompare.graph import Parameter
+
+#: Native attributes of canonical tensors.
+ATTRIBUTES = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "embeddings": "weight",
+    "bias": "bias",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+#: Canonical axes of a kernel in the order in which PyTorch keeps them, by the number of axes:
+#: dense (in, out) as (out, in), convolution (kh, kw, in, out) as (out, in, kh, kw), a transposed
+#: one (kh, kw, out, in) as (in, out, kh, kw).
+KERNEL_AXES = {2: (1, 0), 3: (2, 1, 0), 4: (3, 2, 0, 1)}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a canonical tensor lives. Looked up at each use: moving a module replaces buffers."""
+
+    module: nn.Module
+    attribute: str
+    parameter: Parameter
+    #: Canonical axes in native order; joined where the native tensor has fewer.
+    axes: tuple[int, ...]
+    #: Where it begins in the native tensor; the rows before hold nothing of the contract.
+    first_row: int = 0
+
+    @property
+    def tensor(self) -> Tensor:
+        """The native tensor, whole."""
+        found: Tensor = getattr(self.module, self.attribute)
+        return found
+
+    def fill(self, array: np.ndarray) -> None:
+        """Copy a canonical array in."""
+        with torch.no_grad():
+            own = self.tensor[self.first_row :]
+            own.copy_(torch.tensor(array).permute(self.axes).reshape(own.shape))
+
+    def canonical(self, tensor: Tensor) -> np.ndarray:
+        """A copy of a tensor laid out as the native one (a weight, its gradient, a slot)."""
+        apart = tensor.detach()[self.first_row :]
+        apart = apart.reshape([self.parameter.shape[axis] for axis in self.axes])
+        return np.array(apart.permute(tuple(np.argsort(self.axes))).cpu().numpy(), order="C")
+
+
+@runtime_checkable
+class Places(Protocol):
+    """A module of several native ones, which knows where its tensors are."""
+
+    def place(self, parameter: Parameter) -> Place:
+        """Where a canonical tensor of this layer lives."""
+
+
+def place_of(module: nn.Module, parameter: Parameter) -> Place:
+    """Where a canonical tensor of a module lives: as PyTorch names and lays out its own."""
+    if isinstance(module, Places):
+        return module.place(parameter)
+    axes: tuple[int, ...] = tuple(range(len(parameter.shape)))
+    if parameter.name == "kernel":
+        axes = KERNEL_AXES[len(axes)]
+    return Place(module, ATTRIBUTES[parameter.name], parameter, axes)
