@@ -50,8 +50,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
-        x = x + self.hidden(self.norm2(x))
-        return x
+        return x + self.hidden(self.norm2(x))
 
 
 class Gpt(nn.Module):
