@@ -43,13 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        return _fail(error)
+        return _fail(error, given)
 
 
-def _fail(error: Exception) -> int:
+def _fail(error: Exception, given: Sequence[str] = ()) -> int:
     from fwcompare.compose import translate
 
-    wrong = translate(error)
+    wrong = translate(error, given)
     if wrong.exit_code == DEFECT:
         traceback.print_exception(error)
         return _say(wrong.message, wrong.hint or _REPORT_DEFECT, DEFECT)
@@ -105,7 +105,7 @@ def _run_hydra(given: list[str]) -> None:
     parser: argparse.ArgumentParser = get_args_parser()
     parser.prog = "fwcompare"
     parser.version = f"fwcompare {__version__}"  # type: ignore[attr-defined]
-    arguments = parser.parse_args(given)
+    arguments = parser.parse_intermixed_args(given)  # -m between options too
     if (
         arguments.shell_completion
         and given[-1].startswith("query=")

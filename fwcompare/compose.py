@@ -67,16 +67,20 @@ def compose(overrides: Sequence[str], config_dir: str | None = None) -> Configur
         RequestError: an override or a file is wrong.
     """
     from hydra import compose as hydra_compose
+    from hydra.errors import HydraException
 
     extra = search_path(config_dir)
     try:
         with application():
-            cfg = hydra_compose(CONFIG_NAME, [*overrides, *extra], return_hydra_config=True)
+            try:
+                cfg = hydra_compose(CONFIG_NAME, [*overrides, *extra], return_hydra_config=True)
+            except ValueError as error:  # Hydra's, for what is wrong with an option
+                raise HydraException(str(error)) from error
             return configuration(cfg)
     except FwcompareError:
         raise
     except Exception as error:
-        raise translate(error) from error
+        raise translate(error, overrides) from error
 
 
 def configuration(cfg: Any) -> Configuration:
@@ -119,10 +123,11 @@ def _flat(node: Any, prefix: str) -> Iterator[str]:
             yield from _flat(value, f"{prefix}{key}.")
 
 
-def translate(error: BaseException) -> FwcompareError:
+def translate(error: BaseException, given: Sequence[str] = ()) -> FwcompareError:
     """A Hydra or OmegaConf error as one clear message with the next step.
 
-    An error that is none of theirs is returned as a defect of ours.
+    ``given`` are the options as they were given. An error that is none of theirs is returned as a
+    defect of ours.
     """
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
@@ -132,7 +137,7 @@ def translate(error: BaseException) -> FwcompareError:
     if isinstance(error, MissingConfigException):
         return _missing_config(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _composition(error)
+        return _composition(error, given)
     return FwcompareError(f"{type(error).__name__}: {error}")
 
 
@@ -147,8 +152,15 @@ def _missing_config(error: Any) -> FwcompareError:
     return RequestError(str(error).splitlines()[0] if str(error) else "A config file is missing.")
 
 
-def _composition(error: BaseException) -> RequestError:
+def _composition(error: BaseException, given: Sequence[str]) -> RequestError:
     text = str(error)
+    if text.startswith("Config group override must be"):  # Hydra does not say which
+        nameless = re.compile(r"[\w/]+=(null|true|false|\d.*)")
+        groups = [option for option in given if nameless.fullmatch(option)]
+        return RequestError(
+            f"{groups[0] if groups else text}: a group takes the name of one of its choices.",
+            "`fwcompare --help` lists groups and choices.",
+        )
     if match := re.search(r"Could not override '([^']+)'", text):
         option = match[1]
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -35,6 +36,7 @@ from fwcompare.spec import (
     Scheduler,
     Task,
     Training,
+    check_choices,
     optimizer_class,
 )
 from fwcompare.stats.criteria import Criteria
@@ -190,11 +192,13 @@ class Configuration:
             UnsupportedError: the engine cannot do it, or is not installed.
         """
         self._check_top_level()
+        self._check_judgement()
         spec = self._spec(progress)
         reason = front(spec.framework.name).supports(spec)
         if reason:
             name = spec.framework.name
             raise UnsupportedError(reason if name in reason else f"{name}: {reason}")
+        self._check_outputs()
         return Plan(spec, self.outputs, self.tracking)
 
     def _check_top_level(self) -> None:
@@ -207,8 +211,30 @@ class Configuration:
             if key not in known:
                 raise unknown("option", key, known)
 
+    def _check_judgement(self) -> None:
+        """What only a sweep or a proof uses is wrong for a single run too."""
+        _ = self.compare
+        reference = self.parity.reference
+        known = {*installed(), *published_engines()}
+        if reference not in known:
+            raise unknown("parity.reference", reference, known)
+
+    def _check_outputs(self) -> None:
+        try:
+            self.outputs.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.outputs, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise RequestError(
+                f"Nothing can be written to {self.outputs}: {error.strerror}.",
+                "Choose another folder: paths.outputs=FOLDER.",
+            ) from error
+
     def _spec(self, progress: Any) -> RunSpec:
         seed = convert(int, self.cfg.get("seed"), "seed")
+        precision, execution = self.named("precision"), self.named("execution")
+        semantics = self.named("semantics")
+        check_choices(precision, execution, semantics, seed)
         optimizer_section = self.section("optimizer")
         optimizer = build(
             optimizer_class(str(optimizer_section.get("name"))), optimizer_section, "optimizer"
@@ -243,9 +269,9 @@ class Configuration:
             optimizer=optimizer,
             scheduler=scheduler,
             device=device,
-            precision=self.named("precision"),
-            execution=self.named("execution"),
-            semantics=self.named("semantics"),
+            precision=precision,
+            execution=execution,
+            semantics=semantics,
             init=init,
             training=training,
             measure=measure,
@@ -280,7 +306,7 @@ class Configuration:
                 )
         else:
             python = str(Path(python).expanduser().absolute())
-            if not os.access(python, os.X_OK):
+            if not (Path(python).is_file() and os.access(python, os.X_OK)):
                 raise RequestError(
                     f"framework.python={python} is no interpreter that can be started.",
                     "Give the path of a Python 3.10 or newer that has NumPy, safetensors and "
@@ -334,11 +360,12 @@ class Configuration:
         from fwcompare.data.prepare import prepare
 
         section = self.section("dataset")
-        if set(section) != {"name", "params"} or not isinstance(section["params"], Mapping):
+        if set(section) != {"name", "params"}:
             raise RequestError(
                 "The dataset needs 'name' and 'params' and nothing else, got "
                 f"{choices(map(str, section))}."
             )
+        convert(dict[str, Any], section["params"], "dataset.params")
         task = build(Task, self.section("task"), "task")
         prepared = prepare(str(section["name"]), section["params"], seed, self.cache, progress)
         return replace(prepared, own_targets=task.reconstructs)
@@ -405,7 +432,7 @@ class Configuration:
                 "The model needs 'name', 'graph' and 'params' and nothing else, got "
                 f"{choices(map(str, section))}."
             )
-        params = {**(section["params"] or {})}
+        params = convert(dict[str, Any], section["params"] or {}, "model.params")
         path = self.find_graph(str(section["graph"]))
         # On a dataset of numbers a model of tokens is refused by its embedding, which says why.
         padding = NO_PADDING if data.padding is None else data.padding
@@ -436,7 +463,7 @@ class Configuration:
                 )
         layers = tuple(graph.to_layers())
         model = Model(
-            str(section["name"]),
+            convert(str, section["name"], "model.name"),
             params,
             graph.input_shape,
             layers,

@@ -52,9 +52,21 @@ def choices(options: Iterable[str]) -> str:
     return ", ".join(sorted(options)) or "none"
 
 
+def _beside(name: str, known: list[str]) -> list[str]:
+    """Those that are alike in more than the group they share: 'trainer.x' is near no option."""
+    group, _, own = name.rpartition(".")
+    return [
+        other
+        for other in known
+        if not group
+        or not other.startswith(f"{group}.")
+        or difflib.get_close_matches(own, [other.removeprefix(f"{group}.")], cutoff=0.6)
+    ]
+
+
 def unknown(what: str, name: object, options: Iterable[str]) -> RequestError:
     """An error for an unknown name: the near miss first, then every choice."""
     known = sorted(options)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), _beside(str(name), known), n=1, cutoff=0.6)
     hint = f"Did you mean '{near[0]}'? " if near else ""
     return RequestError(f"Unknown {what} '{name}'.", f"{hint}Choose from: {choices(known)}.")

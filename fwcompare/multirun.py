@@ -319,13 +319,15 @@ def plan(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> Sweep:
             f"sweep.name={name!r} must be made of letters, digits, '_', '-' and '.'."
         )
     options = base.compare
-    first_engine = base.engine
     made = [_cell(config, list(overrides), loader, base) for overrides in cells]
-    if made:
-        first_engine = made[0].engine
-    baseline = options.baseline or first_engine
+    if not made:
+        raise RequestError(
+            "There is nothing to run: an option of this sweep has no value.",
+            "A range ends before its second number: 'seed=range(0,3)' is 0, 1, 2.",
+        )
+    baseline = options.baseline or made[0].engine
     engines = {cell.engine for cell in made}
-    if baseline not in engines and made:
+    if baseline not in engines:
         raise RequestError(
             f"compare.baseline={baseline} is not among the engines of this sweep: "
             f"{', '.join(sorted(engines))}."

@@ -353,6 +353,14 @@ class Measure:
         _require(self.predict_calls >= 0, "measure.predict_calls", self.predict_calls, "at least 0")
 
 
+def check_choices(precision: str, execution: str, semantics: str, seed: int) -> None:
+    """Raises ``RequestError`` for what needs no look at data, so that none are fetched for it."""
+    _one_of("precision", precision, PRECISIONS)
+    _one_of("execution", execution, EXECUTIONS)
+    _one_of("semantics", semantics, SEMANTICS)
+    _require(0 <= seed < 2**63, "seed", seed, "a whole number from 0 to 2**63 - 1")
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """One run, whole: what the worker needs and nothing of where it is tracked."""
@@ -379,10 +387,7 @@ class RunSpec:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("execution", self.execution, EXECUTIONS)
-        _one_of("semantics", self.semantics, SEMANTICS)
-        _require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2**63 - 1")
+        check_choices(self.precision, self.execution, self.semantics, self.seed)
 
     @property
     def aligned(self) -> bool:

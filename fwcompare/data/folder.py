@@ -89,8 +89,11 @@ def read_folder(folder: Path) -> DataFolder | None:
     try:
         found = DataFolder.open(folder)
         usable = found.meta["format_version"] == FORMAT_VERSION and all(
-            (folder / f"{name}_{suffix}.npy").is_file() for name in SPLITS for suffix in "xy"
+            # Mapping reads the header alone, and refuses a file that is shorter than it says.
+            len(np.load(folder / f"{name}_{suffix}.npy", mmap_mode="r")) == found.size(name)
+            for name in SPLITS
+            for suffix in "xy"
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
     return found if usable else None

@@ -172,7 +172,9 @@ _HINTS = {
 }
 
 
-def _check_types(kind: Kind, inputs: Sequence[str], types: Mapping[str, str]) -> None:
+def _check_types(
+    kind: Kind, inputs: Sequence[str], types: Mapping[str, str], shapes: Mapping[str, Shape]
+) -> None:
     """Raise ``RequestError`` where an input holds something else than the layer takes there."""
     data = TOKENS if kind.takes_tokens else VALUES
     for position, source in enumerate(inputs, 1):
@@ -188,7 +190,9 @@ def _check_types(kind: Kind, inputs: Sequence[str], types: Mapping[str, str]) ->
         shown = "the dataset's inputs are" if given == TOKENS else f"'{source}' holds"
         last = " as its last input" if wanted == MASK else ""
         raise RequestError(
-            f"it takes {_WORDS[wanted]}{last}, but {shown} {_WORDS[given]}.", _HINTS[wanted]
+            f"it takes {_WORDS[wanted]}{last}, but {shown} {_WORDS[given]}, of shape "
+            f"{list(shapes[source])}.",
+            _HINTS[wanted],
         )
 
 
@@ -227,7 +231,7 @@ def _layer(
     shown = ", ".join(str(list(shape)) for shape in incoming)
     try:
         kind = make(kind_name, options)
-        _check_types(kind, inputs, types)
+        _check_types(kind, inputs, types, shapes)
         shape = kind.output_shape(*_data_shapes(kind, inputs, incoming))
     except Misfit as misfit:
         raise RequestError(f"{where} ({kind_name}) with input {shown}: {misfit}.") from misfit

@@ -44,6 +44,11 @@ def read(
             f"The model file {path} must hold a list under 'layers:'.",
             "Each entry needs a name and a kind; see `fwcompare show cnn`.",
         )
+    if isinstance(loaded, Mapping) and (others := sorted(map(str, {*loaded} - {"layers"}))):
+        raise RequestError(
+            f"The model file {path} holds '{others[0]}' beside 'layers:'.",
+            "Sizes that are to be chosen stand under params: in the .yaml file of the model.",
+        )
     try:
         return Graph.from_layers(input_shape, expand(layers, params), input_type)
     except RequestError as error:

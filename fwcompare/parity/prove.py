@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -294,6 +295,16 @@ def _nudge(spec: RunSpec, folder: Path) -> None:
         moved = np.where(array == 0, array, array + ulps * np.spacing(array))
         weights[name] = moved.astype(array.dtype)
     save(weights, path)
+
+
+def refuse_framework(options: Iterable[str]) -> None:
+    """Raise ``RequestError`` for an option of one engine where several are asked for."""
+    for option in options:
+        if re.match(r"\+*framework[.=]", option):
+            raise RequestError(
+                f"{option} is for one run; here several engines are asked for.",
+                "Name them: --engines pytorch,jax. They run in this interpreter.",
+            )
 
 
 def choose_engines(wanted: Sequence[str] | None, available: Iterable[str]) -> list[str]:

@@ -22,7 +22,7 @@ from fwcompare.audit.table import markdown, show
 from fwcompare.compose import compose
 from fwcompare.config import Configuration
 from fwcompare.errors import RequestError
-from fwcompare.parity.prove import choose_engines
+from fwcompare.parity.prove import choose_engines, refuse_framework
 from fwcompare.plugin import installed, missing_engines
 from fwcompare.report import stdout
 
@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise RequestError(
             "No engine is installed.", "`fwcompare doctor` lists what there is to install."
         )
-    options = [o for o in arguments.overrides if not o.startswith("framework=")]
+    refuse_framework(arguments.overrides)
+    options = list(arguments.overrides)
     if not any(option.startswith("semantics=") for option in options):
         options.append("semantics=native")
     made = compose([*options, f"framework={engines[0]}"], arguments.config_dir)

@@ -32,7 +32,7 @@ from fwcompare.errors import RequestError, unknown
 from fwcompare.parity.ladder import LARGEST, NUDGE_ULPS, RUNGS
 from fwcompare.parity.mutations import find
 from fwcompare.parity.pair import Pair
-from fwcompare.parity.prove import Proof, choose_engines, prove
+from fwcompare.parity.prove import Proof, choose_engines, prove, refuse_framework
 from fwcompare.plugin import installed, missing_engines
 from fwcompare.report import colour, stdout
 
@@ -115,10 +115,11 @@ def _of_runs(arguments: argparse.Namespace, runs: list[str]) -> Iterator[Proof]:
 def _with_reference(overrides: list[str]) -> list[str]:
     """The reference is the engine that the configuration is made for, so that it is checked."""
     given = dict(o.split("=", 1) for o in overrides if "=" in o)
+    refuse_framework(overrides)
     reference = given.get("parity.reference", "pytorch")
     if reference not in installed():
         raise missing_plugin(reference) or unknown("parity.reference", reference, installed())
-    return [*(o for o in overrides if not o.startswith("framework=")), f"framework={reference}"]
+    return [*overrides, f"framework={reference}"]
 
 
 def prove_spec(

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from fwcompare.arms import Run, load_run
 from fwcompare.compose import compose
+from fwcompare.errors import RequestError
 from fwcompare.folders import all_runs
 from fwcompare.metrics import METRICS
 from fwcompare.record import STATUSES, RunRecord
@@ -34,6 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.limit < 1:
+        raise RequestError(f"--limit must be at least 1, got {arguments.limit}.")
     outputs = Path(arguments.outputs) if arguments.outputs else compose([]).outputs
     folders = sorted(all_runs(outputs, arguments.sweep), key=lambda path: path.name, reverse=True)
     rows: list[dict[str, Text]] = []

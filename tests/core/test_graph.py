@@ -158,6 +158,7 @@ def test_reading_puts_params_in(tmp_path):
     ("text", "words"),
     [
         ("layers: 5", ["list"]),
+        ("layers: [{name: c, kind: dense, units: 3}]\nlayer: []", ["'layer'", "layers:"]),
         ("{", ["YAML"]),
         ("layers: [{name: c, kind: dense, units: '${widht}'}]", ["widht", "width"]),
         ("layers: [{name: c, kind: dense, units: '${__import__(1)}'}]", ["may hold"]),

@@ -159,13 +159,16 @@ def test_a_prepared_dataset_is_used_again(tmp_path: Path) -> None:
     assert (first.path / "train_x.npy").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("damage", ["meta", "array", "version"])
+@pytest.mark.parametrize("damage", ["meta", "array", "cut off", "empty", "version"])
 def test_a_damaged_folder_is_made_again(tmp_path: Path, damage: str) -> None:
     first = prepare("digits", SHIPPED, 0, tmp_path)
     if damage == "meta":
         (first.path / "meta.json").write_text('{"half": ')
     elif damage == "array":
         (first.path / "val_y.npy").unlink()
+    elif damage in ("cut off", "empty"):
+        path = first.path / "train_x.npy"
+        path.write_bytes(path.read_bytes()[: -64 if damage == "cut off" else 0])
     else:
         (first.path / "meta.json").write_text(json.dumps({**first.meta, "format_version": 0}))
     assert prepare("digits", SHIPPED, 0, tmp_path) == first
