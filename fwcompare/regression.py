@@ -15,9 +15,10 @@ from fwcompare.stats.inference import FEWEST, Inference, of_two_samples
 from fwcompare.verdict import (
     NO_SPREAD,
     NOT_COMPARABLE,
+    Case,
     Finding,
     Question,
-    judge,
+    judge_family,
     noise_floor,
     score,
     speed,
@@ -47,79 +48,103 @@ class Change:
         return dict(jsonable(asdict(self)))
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """One arm of one experiment, in both sweeps."""
+
+    group: str
+    title: str
+    label: str
+    now: Sequence[Run]
+    before: Sequence[Run]
+    speed: Question
+    score: Question
+    #: What the A/A controls of the sweeps showed, the larger of both.
+    floor: float
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.group, self.label
+
+
 def changes(
     now: Sequence[Run], before: Sequence[Run], titles: Mapping[str, str], criteria: Criteria
 ) -> tuple[Change, ...]:
     """Each arm that both sweeps have, in every group that both have.
 
     Arms are matched by their label, which is made in each sweep for itself, so that an interpreter
-    of its own in one of them does no harm. ``titles`` names the groups.
+    of its own in one of them does no harm. ``titles`` names the groups. The speeds of all arms of
+    all groups are one family, and their scores another: what is asked is whether anything at all
+    has become worse.
 
     Raises:
         RequestError: the sweeps have no group or no arm in common.
     """
     groups, earlier = by.by_group(now), by.by_group(before)
     keys, earlier_keys = by.varying(now), by.varying(before)
-    found: list[Change] = []
+    pairs: list[_Pair] = []
     for group in groups.keys() & earlier.keys():
-        found += _group(
-            titles.get(group, group),
-            by.by_arm(groups[group], keys),
-            by.by_arm(earlier[group], earlier_keys),
-            criteria,
-        )
-    if not found:
+        own, other = by.by_arm(groups[group], keys), by.by_arm(earlier[group], earlier_keys)
+        pairs += _pairs(group, titles.get(group, group), own, other, criteria)
+    if not pairs:
         raise RequestError(
             "The two sweeps have no arm of the same experiment in common.",
             "Model, data, optimizer, schedule, batch, epochs, init and semantics must be the same.",
         )
+    machines = {pair.name: _other_machine(pair.now, pair.before) for pair in pairs}
+    data = {pair.name: by.difference(pair.now, pair.before) for pair in pairs}
+    speeds = _findings(
+        {p.name: Case(p.speed, _inference(p.now, p.before, p.speed), p.floor) for p in pairs},
+        machines,
+        criteria,
+    )
+    scores = _findings(
+        {p.name: Case(p.score, _inference(p.now, p.before, p.score)) for p in pairs}, data, criteria
+    )
+    found = (
+        _change(pair, speeds[pair.name], scores[pair.name], machines[pair.name], data[pair.name])
+        for pair in pairs
+    )
     return tuple(sorted(found, key=lambda change: (change.title, change.label)))
 
 
-def _group(
+def _pairs(
+    group: str,
     title: str,
     now: Mapping[str, Sequence[Run]],
     before: Mapping[str, Sequence[Run]],
     criteria: Criteria,
-) -> list[Change]:
-    labels = [label for label, runs in now.items() if label in before and not runs[0].control]
+) -> list[_Pair]:
     spec = next((run.spec for runs in now.values() for run in runs if run.spec), None)
     metric = f"test/{spec.task.metric}" if spec else "test/accuracy"
     fast, good = speed(criteria), score(metric, criteria)
     floor = max(_floor(now, fast, criteria), _floor(before, fast, criteria))
-    other_machine = {label: _other_machine(now[label], before[label]) for label in labels}
-    other_data = {label: by.difference(now[label], before[label]) for label in labels}
-    speeds = _findings(fast, now, before, other_machine, criteria, floor)
-    scores = _findings(good, now, before, other_data, criteria)
     return [
-        Change(
-            title, label, metric,
-            _throughput(before[label], fast), _throughput(now[label], fast),
-            speeds[label], scores[label],
-            _versions(now[label], before[label]),
-            _regression(now[label], before[label], (fast, speeds[label]), (good, scores[label])),
-            tuple(filter(None, (other_machine[label], other_data[label], speeds[label].remark))),
-        )
-        for label in labels
-    ]  # fmt: skip
+        _Pair(group, title, label, runs, before[label], fast, good, floor)
+        for label, runs in now.items()
+        if label in before and not runs[0].control
+    ]
 
 
 def _findings(
-    question: Question,
-    now: Mapping[str, Sequence[Run]],
-    before: Mapping[str, Sequence[Run]],
-    against: Mapping[str, str],
+    cases: Mapping[tuple[str, str], Case],
+    against: Mapping[tuple[str, str], str],
     criteria: Criteria,
-    floor: float = 0.0,
-) -> dict[str, Finding]:
-    """What is found for each arm, but for those that something speaks ``against``."""
-    asked = {
-        label: _inference(now[label], before[label], question)
-        for label, reason in against.items()
-        if not reason
-    }
-    refused = dict.fromkeys(against, Finding(NOT_COMPARABLE, NOT_COMPARABLE))
-    return refused | judge(question, asked, criteria, floor)
+) -> dict[tuple[str, str], Finding]:
+    """What is found of each pair, but for those that something speaks ``against``."""
+    asked = {name: case for name, case in cases.items() if not against[name]}
+    refused = dict.fromkeys(cases, Finding(NOT_COMPARABLE, NOT_COMPARABLE))
+    return refused | judge_family(asked, criteria)
+
+
+def _change(pair: _Pair, fast: Finding, good: Finding, machine: str, data: str) -> Change:
+    return Change(
+        pair.title, pair.label, pair.score.metric,
+        _throughput(pair.before, pair.speed), _throughput(pair.now, pair.speed),
+        fast, good, _versions(pair.now, pair.before),
+        _regression(pair.now, pair.before, (pair.speed, fast), (pair.score, good)),
+        tuple(filter(None, (machine, data, fast.remark))),
+    )  # fmt: skip
 
 
 def _inference(now: Sequence[Run], before: Sequence[Run], question: Question) -> Inference | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fwcompare.metrics import is_share
 from fwcompare.stats.criteria import Criteria
 from fwcompare.stats.holm import holm
 from fwcompare.stats.inference import Inference
+
+Name = TypeVar("Name", bound=Hashable)
 
 #: Samples a second in steady training: the larger, the better.
 THROUGHPUT = "perf/samples_per_s"
@@ -127,35 +130,56 @@ class Finding:
         return f"{self.words} {self.interval}".rstrip()
 
 
+@dataclass(frozen=True)
+class Case:
+    """One comparison of a family: what was asked of it, and what was inferred."""
+
+    question: Question
+    #: None where one side has no values.
+    inference: Inference | None
+    #: What an A/A control reached on the scale of the means; no smaller difference is called one.
+    floor: float = 0.0
+
+
 def judge(
     question: Question,
     inferences: Mapping[str, Inference | None],
     criteria: Criteria,
     floor: float = 0.0,
 ) -> dict[str, Finding]:
-    """The verdict of each comparison of a family with one baseline.
+    """The verdict of each comparison with one baseline, which together are a family."""
+    cases = {label: Case(question, inference, floor) for label, inference in inferences.items()}
+    return judge_family(cases, criteria)
+
+
+def judge_family(cases: Mapping[Name, Case], criteria: Criteria) -> dict[Name, Finding]:
+    """The verdict of each comparison of a family.
 
     The family has one chance of ``criteria.alpha`` for a false difference, and one for a false
-    equivalence. A difference that is proven to be within the margin is called equivalent. ``floor``
-    is what an A/A control reached on the scale of the means; no smaller difference is called one.
+    equivalence. A difference that is proven to be within the margin is called equivalent.
     """
-    differences = _adjusted(inferences, Inference.p_difference)
-    equivalences = _adjusted(inferences, lambda i: i.p_equivalence(question.scaled_margin))
+    differences = _adjusted(cases, lambda _, inference: inference.p_difference())
+    equivalences = _adjusted(cases, lambda asked, i: i.p_equivalence(asked.scaled_margin))
     return {
-        label: _finding(
-            question, inference, differences.get(label), equivalences.get(label), criteria, floor
+        name: _finding(
+            case.question,
+            case.inference,
+            differences.get(name),
+            equivalences.get(name),
+            criteria,
+            case.floor,
         )
-        for label, inference in inferences.items()
+        for name, case in cases.items()
     }
 
 
 def _adjusted(
-    inferences: Mapping[str, Inference | None], p_value: Callable[[Inference], float | None]
-) -> dict[str, float]:
+    cases: Mapping[Name, Case], p_value: Callable[[Question, Inference], float | None]
+) -> dict[Name, float]:
     found = {
-        label: p
-        for label, inference in inferences.items()
-        if inference is not None and (p := p_value(inference)) is not None
+        name: p
+        for name, case in cases.items()
+        if case.inference is not None and (p := p_value(case.question, case.inference)) is not None
     }
     return dict(zip(found, holm(list(found.values())), strict=True))
 

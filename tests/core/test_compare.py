@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from fwcompare.compare import Spread, compare, profile
 from fwcompare.errors import RequestError
 from fwcompare.plan import plans
 from fwcompare.record import RunRecord
+from fwcompare.regression import changes
 from fwcompare.stats.criteria import Criteria
 from fwcompare.verbs import call
 
@@ -405,6 +406,30 @@ def test_a_score_that_is_worse_by_the_same_in_every_seed(tmp_path, capsys, lost,
     assert ("REGRESSION" in capsys.readouterr().out) == bool(code)
 
 
+def test_false_alarms_do_not_grow_with_the_number_of_experiments():
+    """Ten experiments of three arms, nothing changed: one family, not ten with 5 % each."""
+    experiments = [
+        SimpleNamespace(group=str(n), precision="", task=SimpleNamespace(metric="accuracy"))
+        for n in range(10)
+    ]
+    rng = np.random.default_rng(3)
+    alarms, trials = 0, 60
+    for _ in range(trials):
+        sweeps = [
+            [
+                Run(engine, seed, run(engine, seed, math.exp(rng.normal(0, 0.03))).record, spec)
+                for spec in experiments
+                for engine in "abc"
+                for seed in range(5)
+            ]
+            for _ in range(2)
+        ]
+        found = changes(*sweeps, {}, Criteria(speed_margin=0.0))
+        assert len(found) == 30
+        alarms += any(change.regression for change in found)
+    assert alarms <= stats.binom.ppf(0.999, trials, 0.05)
+
+
 def test_an_arm_that_no_longer_runs_is_a_regression(tmp_path, capsys):
     sweep_folder(tmp_path, "before", arm("a", QUIET))
     sweep_folder(tmp_path, "now", [run("a", s, None, "failed", "why") for s in range(5)])
@@ -432,7 +457,7 @@ def test_sweeps_without_a_common_arm(tmp_path):
         call("report", ["now", "--against", "before", "--outputs", str(tmp_path)])
 
 
-# Formats and speed
+# Formats and size
 
 
 def test_formats():
@@ -474,7 +499,7 @@ def test_numbers(value, shown):
     assert report.number(value) == shown
 
 
-def test_a_thousand_records_take_seconds():
+def test_a_hundred_arms_with_ten_seeds():
     rng = np.random.default_rng(0)
     runs = [
         run(
@@ -486,10 +511,8 @@ def test_a_thousand_records_take_seconds():
         for seed in range(10)
         for e in range(100)
     ]
-    began = time.perf_counter()
     comparison = only(runs)
-    report.markdown([comparison])
-    assert time.perf_counter() - began <= 5
+    assert report.markdown([comparison]).count("\n| engine") == 101
     assert {row.speed.estimate.method for row in comparison.rows if row.speed.estimate} == {
         "paired bootstrap-t"
     }
