@@ -17,7 +17,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from ratios import paired
+from ratios import Ratio, paired
 
 from fwcompare.record import RunRecord
 
@@ -72,17 +72,22 @@ def _drain(terminal: int) -> None:
         pass
 
 
+def ratio(folder: Path, pairs: int) -> Ratio:
+    """The step time of runs that are shown live over that of runs that are not, in turns."""
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(pairs):
+        for terminal in (True, False) if number % 2 else (False, True):
+            times[terminal].append(step_ms(folder, terminal))
+    return paired(times[True], times[False])
+
+
 def main() -> None:
     """Run in turns and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=8)
     pairs = parser.parse_args().pairs
-    times: dict[bool, list[float]] = {True: [], False: []}
     with tempfile.TemporaryDirectory(prefix="fwcompare-display-") as folder:
-        for number in range(pairs):
-            for terminal in (True, False) if number % 2 else (False, True):
-                times[terminal].append(step_ms(Path(folder), terminal))
-    print(f"step time, shown live over not shown: {paired(times[True], times[False])}")
+        print(f"step time, shown live over not shown: {ratio(Path(folder), pairs)}")
 
 
 if __name__ == "__main__":
