@@ -23,6 +23,7 @@ from fwcompare.folders import find_run, find_sweep
 from fwcompare.outcome import Outcome, outcome
 from fwcompare.record import RunRecord
 from fwcompare.spec import RunSpec
+from fwcompare.terminal import stdout
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -127,7 +128,7 @@ class SweepResult:
 
     def show(self) -> None:
         """Print the tables that the command line prints at the end of a sweep."""
-        report.show(self.comparisons, report.stdout())
+        report.show(self.comparisons, stdout())
 
     def __repr__(self) -> str:
         counts = Counter(record.status for record in self.records)

@@ -57,10 +57,11 @@ def _fail(error: Exception, given: Sequence[str] = ()) -> int:
 
 
 def _say(message: str, hint: str | None, code: int) -> int:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True)
+    from fwcompare.terminal import stderr
+
+    console = stderr()
     if code not in (INTERRUPTED, TERMINATED):
         console.print(Text("Error: ", style="bold red") + Text(message), soft_wrap=True)
     else:

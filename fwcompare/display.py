@@ -11,7 +11,16 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column
 from rich.text import Text
 
 from fwcompare.metrics import METRICS
@@ -27,6 +36,32 @@ _NEXT = {
     "input": "measuring prediction",
     "predict": "writing weights",
 }
+
+
+#: Columns of a terminal with room for a bar and for the time that has gone by.
+_WIDE = 90
+
+
+class _Cut(TextColumn):
+    """Text as it is, which is cut where there is no room for it, and never folded."""
+
+    def __init__(self, text: str, style: str = "none") -> None:
+        super().__init__(text, style=style, markup=False, table_column=Column())
+
+    def render(self, task: Task) -> Text:
+        text = super().render(task)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """Name, how far, and what it is at; on a wide terminal also a bar and a clock."""
+    beside = [BarColumn(bar_width=16), TimeElapsedColumn()] if width >= _WIDE else []
+    count = TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False)
+    return [
+        _Cut("{task.description}"), *beside[:1], count, *beside[1:],
+        _Cut("{task.fields[note]}", style="dim"),
+    ]  # fmt: skip
 
 
 class Display(AbstractContextManager["Display"]):
@@ -45,11 +80,7 @@ class Display(AbstractContextManager["Display"]):
     def __enter__(self) -> Display:
         if self.console.is_terminal:
             self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[note]}", style="dim"),
+                *_columns(self.console.width),
                 console=self.console,
                 transient=True,
                 auto_refresh=False,

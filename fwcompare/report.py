@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -16,12 +14,13 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fwcompare.compare import Comparison, Row, Spread, jsonable, profile
+from fwcompare.compare import BreakEven, Comparison, Row, jsonable, profile
 from fwcompare.metrics import is_share
 from fwcompare.plan import Plan
 from fwcompare.plugin import front, installed
 from fwcompare.regression import Change
 from fwcompare.stats.planner import ASSURANCE, MOST, POWER
+from fwcompare.terminal import plain
 from fwcompare.trust import PEAK_SHARE
 from fwcompare.verdict import BASELINE, NO_RESULT, NOT_COMPARABLE, THROUGHPUT, Finding
 
@@ -33,9 +32,6 @@ _SCORE_RANK = 2
 
 #: The highest rank of a column.
 _MOST_RANK = 5
-
-#: Columns of a pipe: nobody folds it.
-PIPE_WIDTH = 240
 
 _STANDING_STYLES = {"proven": "green", "not comparable": "bold red", "unproven": "dim"}
 _FINDING_STYLES = {"faster": "green", "slower": "yellow", "not comparable": "bold red"}
@@ -184,7 +180,7 @@ def _fitting(comparison: Comparison, width: int) -> list[Column]:
         for rank in ranks:
             shown = columns(comparison, ranges, folded)
             chosen = [column for column in shown if column.rank <= rank]
-            if Console(width=10_000).measure(_table(comparison, chosen)).maximum <= width:
+            if plain(width=10_000).measure(_table(comparison, chosen)).maximum <= width:
                 return chosen
     return chosen
 
@@ -206,13 +202,6 @@ def _empty(title: str, headings: Sequence[str]) -> Table:
     for position, heading in enumerate(headings):
         made.add_column(heading, justify="left" if position == 0 else "right", no_wrap=True)
     return made
-
-
-def stdout() -> Console:
-    """Standard output; a pipe gets tables as wide as they are, unless COLUMNS says otherwise."""
-    if sys.stdout.isatty() or "COLUMNS" in os.environ:
-        return Console()
-    return Console(width=PIPE_WIDTH)
 
 
 def colour(engine: str) -> str:
@@ -242,7 +231,7 @@ def show(
 
 def _show_grid(grid: Grid, console: Console) -> None:
     made = _empty(grid.title, grid.headings)
-    if Console(width=10_000).measure(_filled(made, grid)).maximum > console.width:
+    if plain(width=10_000).measure(_filled(made, grid)).maximum > console.width:
         made = _filled(
             _empty(grid.title, [h.replace(" ", "\n") for h in grid.headings]), grid, True
         )
@@ -277,7 +266,7 @@ def footnotes(comparison: Comparison, scored: bool = True) -> list[str]:
     said += [(row.label, remark) for row in rows for remark in row.remarks]
     said += [(row.label, warning) for row in rows for warning in row.warnings]
     lines = _together(said, len(rows))
-    lines += [_break_even(entry.label, entry.plain, entry.steps) for entry in comparison.break_even]
+    lines += map(break_even, comparison.break_even)
     lines += comparison.notes
     if any(row.metrics for row in rows):
         criteria = comparison.criteria
@@ -289,13 +278,15 @@ def footnotes(comparison: Comparison, scored: bool = True) -> list[str]:
     return lines
 
 
-def _break_even(label: str, plain: str, steps: Spread) -> str:
+def break_even(entry: BreakEven) -> str:
+    """When a compiled execution has caught up, in words."""
+    steps = entry.steps
     if steps.median == float("inf"):
         said = "never repays its compilation"
     else:
         said = f"has repaid its compilation after {number(steps.median)} steps"
     ranged = f" [{number(steps.low)}, {number(steps.high)}]" if steps.count > 1 else ""
-    return f"{label} against {plain}: {said}{ranged}"
+    return f"{entry.label} against {entry.plain}: {said}{ranged}"
 
 
 def _together(said: Sequence[tuple[str, str]], rows: int) -> list[str]:

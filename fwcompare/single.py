@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +12,7 @@ from fwcompare.config import Configuration, Plan, new_run_id
 from fwcompare.display import Display
 from fwcompare.record import LOG_FILE, SAMPLES_FILE, RunRecord, log_tail
 from fwcompare.report import score
+from fwcompare.terminal import stderr, stdout
 
 #: What a person wants to know of one run, in order; the rest is in the record.
 _SHOWN = (
@@ -58,7 +58,7 @@ def run_plan(plan: Plan) -> RunRecord:
 
 def execute(plan: Plan) -> tuple[Path, RunRecord]:
     """Run a plan once under a name of its own, and track it. Returns its folder and its record."""
-    console = Console(stderr=True)
+    console = stderr()
     spec = plan.spec
     spec = spec.but(run=new_run_id(spec.framework.name, spec.model.name, spec.seed))
     folder = plan.outputs / "runs" / spec.run
@@ -76,7 +76,7 @@ def execute(plan: Plan) -> tuple[Path, RunRecord]:
 
 def show(folder: Path, record: RunRecord) -> None:
     """Show what a person wants to know of a run."""
-    console, out = Console(stderr=True), Console()
+    console, out = stderr(), stdout()
     if record.metrics:
         out.print(_summary(record))
     for line in _beginning(folder / SAMPLES_FILE):

@@ -137,7 +137,6 @@ def _chunk(response: http.client.HTTPResponse) -> bytes:
 @contextmanager
 def _progress(name: str, console: Console | None) -> Iterator[Advance]:
     """A bar on a terminal, nothing elsewhere."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -146,8 +145,10 @@ def _progress(name: str, console: Console | None) -> Iterator[Advance]:
         TransferSpeedColumn,
     )
 
-    console = console or Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    from fwcompare.terminal import stderr
+
+    console = console or stderr()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(
         *columns,
         TransferSpeedColumn(),

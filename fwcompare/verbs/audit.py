@@ -15,8 +15,6 @@ import argparse
 import json
 import sys
 
-from rich.console import Console
-
 from fwcompare.audit.collect import Audit, collect
 from fwcompare.audit.table import markdown, show
 from fwcompare.compose import compose
@@ -24,7 +22,7 @@ from fwcompare.config import Configuration
 from fwcompare.errors import RequestError
 from fwcompare.parity.prove import choose_engines, refuse_framework
 from fwcompare.plugin import installed, missing_engines
-from fwcompare.report import stdout
+from fwcompare.terminal import stderr, stdout
 
 SUMMARY = "what each framework resolves by itself, side by side"
 
@@ -62,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 def audit_configuration(made: Configuration, engines: list[str]) -> Audit:
     """Audit the experiment of a configuration, with progress on the terminal."""
     plan = made.plan()
-    with Console(stderr=True).status("Auditing ...") as status:
+    with stderr().status("Auditing ...") as status:
         done: list[str] = []
 
         def progress(engine: str) -> None:

@@ -27,8 +27,9 @@ from fwcompare.config import published_engines
 from fwcompare.errors import RequestError
 from fwcompare.launch import physical_cores
 from fwcompare.plugin import distribution, front, installed, missing, versions
-from fwcompare.report import colour, stdout
+from fwcompare.report import colour
 from fwcompare.roofline import Peak, measure
+from fwcompare.terminal import stdout
 
 SUMMARY = "this machine and installation: versions, cores, devices, what is missing"
 

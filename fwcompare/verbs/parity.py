@@ -34,7 +34,8 @@ from fwcompare.parity.mutations import find
 from fwcompare.parity.pair import Pair
 from fwcompare.parity.prove import Proof, choose_engines, prove, refuse_framework
 from fwcompare.plugin import installed, missing_engines
-from fwcompare.report import colour, stdout
+from fwcompare.report import colour
+from fwcompare.terminal import stderr, stdout
 
 SUMMARY = "the proof that engines run the same mathematics"
 
@@ -130,7 +131,7 @@ def prove_spec(
     again: bool = False,
 ) -> Proof:
     """Prove the experiment of a plan, with progress on the terminal."""
-    console = Console(stderr=True)
+    console = stderr()
     cache = None if again else plan.outputs / "proofs"
     with console.status("Proving ...") as status:
         done: list[str] = []

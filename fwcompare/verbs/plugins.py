@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +24,7 @@ from rich.text import Text
 from fwcompare.config import missing_plugin, published_engines
 from fwcompare.errors import RequestError, unknown
 from fwcompare.plugin import distribution, front, installed, missing, versions
-from fwcompare.report import stdout
+from fwcompare.terminal import stderr, stdout
 
 if TYPE_CHECKING:
     from fwcompare.conformance.suite import Check
@@ -98,7 +97,7 @@ def _attempt(checks: Sequence[Check], engine: str, reference: str) -> list[tuple
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[now]}", style="dim"),
-        console=Console(stderr=True),
+        console=stderr(),
         transient=True,
     )
     with (

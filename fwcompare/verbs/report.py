@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
-from rich.console import Console
-
 from fwcompare import report
 from fwcompare.compare import Comparison
 from fwcompare.compose import compose
@@ -29,6 +27,7 @@ from fwcompare.folders import find_sweep
 from fwcompare.outcome import ended_runs, outcome
 from fwcompare.plan import Plan, plans
 from fwcompare.regression import Change, changes
+from fwcompare.terminal import PIPE_WIDTH, plain, stdout
 
 SUMMARY = "the comparison of a sweep, redone from its folders"
 
@@ -62,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         before = ended_runs(find_sweep(arguments.against, outputs))
         changed = changes(found.runs, before, found.titles, found.criteria)
     if arguments.format == "table" and arguments.output is None:
-        console = report.stdout()
+        console = stdout()
         report.show(found.comparisons, console, planned, changed)
         if found.missing:
             cells = found.missing + len(found.runs)
@@ -97,7 +96,7 @@ def _text(
     if format == "json":
         return report.as_json(comparisons, planned, changed)
     written = StringIO()
-    report.show(comparisons, Console(file=written, width=report.PIPE_WIDTH), planned, changed)
+    report.show(comparisons, plain(file=written, width=PIPE_WIDTH), planned, changed)
     return written.getvalue()
 
 

@@ -14,7 +14,6 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from fwcompare.compose import compose
@@ -26,6 +25,7 @@ from fwcompare.plugin import distribution, front, installed, versions
 from fwcompare.record import SPEC_FILE
 from fwcompare.single import run_plan
 from fwcompare.spec import RunSpec
+from fwcompare.terminal import stderr
 
 SUMMARY = "run a run again, from the spec that it left"
 
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = find_run(arguments.run, made.outputs)
     spec = refreshed(RunSpec.read(folder / SPEC_FILE), made.cache)
     record = run_plan(Plan(spec, made.outputs, made.tracking))
-    console = Console(stderr=True)
+    console = stderr()
     console.print(
         Text(f"What has changed: fwcompare diff {folder.name} {record.run}", style="dim"),
         soft_wrap=True,

@@ -10,7 +10,6 @@ import argparse
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +19,8 @@ from fwcompare.errors import RequestError
 from fwcompare.folders import all_runs
 from fwcompare.metrics import METRICS
 from fwcompare.record import STATUSES, RunRecord
-from fwcompare.report import colour, number, score, stdout
+from fwcompare.report import colour, number, score
+from fwcompare.terminal import plain, stdout
 
 SUMMARY = "runs, newest first, with filters"
 
@@ -99,6 +99,6 @@ def _fitting(rows: list[dict[str, Text]], width: int) -> Table:
             table.add_column(heading, no_wrap=heading != "run", overflow="fold")
         for row in rows:
             table.add_row(*(row[heading] for heading in headings))
-        if Console(width=10_000).measure(table).maximum <= width:
+        if plain(width=10_000).measure(table).maximum <= width:
             break
     return table

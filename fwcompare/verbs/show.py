@@ -19,7 +19,7 @@ from rich.table import Table
 from fwcompare.compose import compose
 from fwcompare.diagram import mermaid, rails, shape_words
 from fwcompare.graph import INPUT, Graph, Layer
-from fwcompare.report import stdout
+from fwcompare.terminal import stdout
 
 SUMMARY = "a model's layers with shapes, parameters and FLOPs"
 

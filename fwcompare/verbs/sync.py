@@ -11,8 +11,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from fwcompare.arms import SWEEP_FILE
 from fwcompare.compose import compose
 from fwcompare.conclusion import conclude
@@ -20,6 +18,7 @@ from fwcompare.errors import RequestError, unknown
 from fwcompare.folders import all_runs
 from fwcompare.outcome import outcome
 from fwcompare.record import RECORD_FILE
+from fwcompare.terminal import stdout
 from fwcompare.track import Conclusion, sync
 from fwcompare.tracker import store
 
@@ -44,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = [given for given in arguments.given if "=" not in given]
     folders = [_find(name, outputs) for name in names] if names else _all(outputs)
     done = sync(folders, store(made.tracking, made.outputs), _conclude)
-    console = Console()
+    console = stdout()
     console.print(f"MLflow knows {done.runs} runs and {done.sweeps} sweeps of {outputs}.")
     for folder in done.unfinished:
         console.print(f"Not ended yet: {folder}", style="dim", soft_wrap=True)

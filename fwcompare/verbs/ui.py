@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.text import Text
 
 from fwcompare.compose import compose
 from fwcompare.errors import RequestError
+from fwcompare.terminal import stdout
 from fwcompare.track import Store, end, serve_ui, sqlite_path
 from fwcompare.tracker import store, store_uri
 
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
     made = compose(arguments.overrides)
     uri = store_uri(made.tracking, made.outputs)
-    console = Console()
+    console = stdout()
     path = sqlite_path(uri)
     if path is not None and not path.exists():
         raise RequestError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
+from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from fwcompare.display import Display, _time
 from fwcompare.record import RunRecord
+from fwcompare.terminal import plain
 from fwcompare.testing import make_run, optimizer, small_data
 
 LAYERS = [{"name": "flat", "kind": "flatten"}, {"name": "logits", "kind": "dense", "units": 3}]
@@ -21,10 +23,10 @@ def spec(tmp_path):
     return made
 
 
-def _watch(spec, terminal, total=2, **record):
+def _watch(spec, terminal, total=2, width=100, **record):
     """What the display writes for one run of several."""
     written = io.StringIO()
-    console = Console(file=written, force_terminal=terminal, width=100, color_system=None)
+    console = plain(file=written, force_terminal=terminal, width=width, color_system=None)
     epoch = {"event": "epoch", "epoch": 1, "metrics": {"train/loss": 0.5, "val/accuracy": 0.75}}
     with Display(console, total) as display:
         display.begin(spec)
@@ -40,6 +42,19 @@ def test_a_terminal_shows_what_the_run_is_at(spec):
     for part in ("importing the framework", "first step", "loss 0.5000  val accuracy 0.7500"):
         assert part in shown
     assert "jax/test s1" in shown and "left" in shown
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_a_narrow_terminal_still_says_how_far_it_is(spec, width):
+    shown = _watch(spec, terminal=True, width=width)
+    live = [line for line in re.split(r"\n|\r|\x1b\[[0-9;?]*[a-zA-Z]", shown) if "loss" in line]
+    assert live and all("1/" in line and len(line) <= width for line in live)
+    assert "0/2" in shown, "of the sweep"
+
+
+@pytest.mark.parametrize("name", ["[/x]", "[bold]m", ":bug:"])
+def test_a_name_is_shown_as_it_is(spec, name):
+    assert f"jax/{name} s" in _watch(spec.but(model=replace(spec.model, name=name)), True)
 
 
 def test_a_pipe_gets_one_line_a_run(spec):

@@ -48,6 +48,13 @@ def test_a_report_goes_where_it_is_told(make_sweep, tmp_path, capsys, format, st
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("name", ["[/bold]", "[red]x", ":bug:"])
+def test_a_name_is_no_style_of_the_terminal(make_sweep, capsys, name):
+    assert call("report", [str(make_sweep(engines=("pytorch", name), models=(name,)))]) == 0
+    shown = capsys.readouterr().out
+    assert f"{name} on random" in shown and f"\n {name} " in shown
+
+
 def test_a_page_goes_into_the_sweep_s_folder(make_sweep, tmp_path, capsys):
     folder = make_sweep()
     assert call("report", [str(folder), "--format", "html"]) == 0
