@@ -31,6 +31,7 @@ from fwcompare.record import SPEC_FILE, RunRecord, now_ms, write_json
 from fwcompare.roofline import Peak, measure
 from fwcompare.spec import RunSpec
 from fwcompare.stats.criteria import Criteria
+from fwcompare.terminal import stderr, stdout
 from fwcompare.trust import weighed, with_peak_shares
 
 COMPARISON_FILE = "comparison.json"
@@ -152,6 +153,7 @@ class Ended:
 
     sweep: Sweep
     comparisons: tuple[Comparison, ...]
+    #: What engines resolved by themselves, where their runs had native semantics.
     audits: tuple[Audit, ...]
     #: Runs by status; empty where none has ended.
     counts: dict[str, int]
@@ -190,7 +192,7 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
         RequestError: something asked for is wrong; nothing has been run.
         SystemExit: with 1, after the comparison, if a run failed and nobody takes the sweep.
     """
-    console = Console(stderr=True)
+    console = stderr()
     made = plan(config, cells, loader)
     for cell, kept in made.left_out:
         console.print(
@@ -261,18 +263,22 @@ def finish(made: Sweep, watch: Watch) -> Ended:
         counts[run.record.status] = counts.get(run.record.status, 0) + 1
     good = {run.engine for run in runs if run.record.ok}
     baseline = made.baseline if made.baseline in good else None
-    proofs = prove_runs(runs, made.parity, made.outputs / "proofs", watch.display.console)
-    write_json(made.folder / PROOFS_FILE, [proof.to_json() for proof in proofs])
-    standings = {proof.key: proof.standing for proof in proofs}
-    comparisons = compare(runs, made.name, baseline, standings, made.criteria)
-    comparisons = weighed(comparisons, runs, made.peaks)
-    (made.folder / COMPARISON_FILE).write_text(report.as_json(comparisons), encoding="utf-8")
-    audits = audit_runs(runs, watch.display.console) if made.parity.in_sweep else []
+    console, kept, audits = watch.display.console, made.outputs / "proofs", []
+    with launch.WarmPool() as pool:
+        proofs = prove_runs(runs, made.parity, kept, console, pool)
+        write_json(made.folder / PROOFS_FILE, [proof.to_json() for proof in proofs])
+        standings = {proof.key: proof.standing for proof in proofs}
+        comparisons = compare(runs, made.name, baseline, standings, made.criteria)
+        comparisons = weighed(comparisons, runs, made.peaks)
+        (made.folder / COMPARISON_FILE).write_text(report.as_json(comparisons), encoding="utf-8")
+        if made.parity.in_sweep:
+            audits = audit_runs(runs, made.parity.precision, kept, console, pool)
     write_json(made.folder / AUDITS_FILE, [audit.to_json() for audit in audits])
     made.write()
-    page = _page(made, runs, comparisons, watch.display.console)
+    page = _page(made, runs, comparisons, console)
     watch.finish(runs, comparisons)
-    return Ended(made, comparisons, tuple(audits), counts, page)
+    native = any(run.spec and not run.spec.aligned for run in runs)
+    return Ended(made, comparisons, tuple(audits) if native else (), counts, page)
 
 
 def _page(
@@ -293,7 +299,7 @@ def show(ended: Ended) -> None:
     """Show the comparison, and where everything lies."""
     if not ended.counts:
         return
-    made, console = ended.sweep, report.stdout()
+    made, console = ended.sweep, stdout()
     report.show(ended.comparisons, console)
     for audit in ended.audits:
         table.show(audit, console, everything=False)

@@ -73,6 +73,12 @@ def test_an_engine_that_does_something_else_is_not_comparable(cli, tmp_path, sit
     assert tags["jax"]["fwcompare.comparable"] == "proven"
     assert "fwcompare.reason" not in tags["jax"]
 
+    # What they would have done by themselves: on the page, and not in the terminal's way.
+    assert "Resolved differently" not in ended.stdout
+    page = (tmp_path / "outputs/sweeps/s/report.html").read_text(encoding="utf-8")
+    assert "These are what they would have been" in page
+    assert "truncated normal, variance 1/fan_in" in page
+
 
 def test_native_semantics_end_in_the_audit(cli, tmp_path):
     ended = cli(

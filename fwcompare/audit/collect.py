@@ -1,13 +1,14 @@
-"""In the parent: every engine's settings for one experiment, from warm workers."""
+"""In the parent: every engine's settings for one experiment, from warm workers or kept ones."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,19 @@ from rich.console import Console
 from fwcompare.arms import Run
 from fwcompare.audit.lines import Line, lines
 from fwcompare.audit.settings import read
+from fwcompare.errors import FwcompareError
 from fwcompare.launch import WarmPool, prepare
 from fwcompare.parity.prove import for_engine
 from fwcompare.plugin import front
+from fwcompare.record import write_json
 from fwcompare.spec import RunSpec
 from fwcompare.waiting import waiting
 
-#: File in a sweep folder with what its engines resolved under native semantics.
+#: File in a sweep folder with what its engines resolve by themselves.
 AUDITS_FILE = "audits.json"
+
+#: Raised when what an audit reads changes, so that an older one is not reused.
+AUDIT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -51,19 +57,60 @@ class Audit:
         return {**asdict(self), "lines": [line.to_json() for line in self.lines]}
 
 
-def audit_runs(runs: Sequence[Run], console: Console) -> list[Audit]:
-    """Audit every group of a sweep that ran with native semantics, in the engines that ran it."""
-    groups: dict[str, list[RunSpec]] = {}
-    for run in runs:
-        spec = run.spec
-        if spec and not spec.aligned and spec.framework.python is None and run.record.ok:
-            groups.setdefault(spec.group, []).append(spec)
+def audit_runs(
+    runs: Sequence[Run], precision: str, cache: Path, console: Console, pool: WarmPool
+) -> list[Audit]:
+    """Audit what a sweep's engines resolve by themselves.
+
+    With native semantics every group is audited; with aligned ones, where defaults play no part,
+    each model with each optimizer that several engines ran. Audits are kept in ``cache``. They are
+    made in ``precision``, that of the proofs, so that the same warm workers of ``pool`` do both.
+    """
     found = []
-    for members in groups.values():
+    for members in _audited(runs).values():
         engines = list(dict.fromkeys(member.framework.name for member in members))
-        with waiting(console, f"Reading the defaults of {len(engines)} engines ..."):
-            found.append(collect(members[0], engines))
+        if len(engines) < 2 and members[0].aligned:
+            continue
+        first = members[0].but(semantics="native", precision=precision)
+        first = first.but(device=replace(first.device, threads=1))
+        file = cache / f"audit-{_key(first, engines)}.json"
+        audit = _kept(file)
+        if audit is None:
+            with waiting(console, f"Reading the defaults of {len(engines)} engines ..."):
+                audit = collect(first, engines, pool=pool)
+            # A refusal stays; an error may be gone with the next attempt.
+            if all(front(e).supports(for_engine(first, e, "native")) for e in audit.refused):
+                cache.mkdir(parents=True, exist_ok=True)
+                write_json(file, audit.to_json())
+        found.append(audit)
     return found
+
+
+def _audited(runs: Sequence[Run]) -> dict[tuple[str, ...], list[RunSpec]]:
+    """The specs of a sweep by what they share an audit for."""
+    good = [r.spec for r in runs if r.spec and r.spec.framework.python is None and r.record.ok]
+    native = {spec.group for spec in good if not spec.aligned}
+    groups: dict[tuple[str, ...], list[RunSpec]] = {}
+    for spec in good:
+        if not spec.aligned:
+            groups.setdefault((spec.group,), []).append(spec)
+        elif spec.but(semantics="native").group not in native:
+            groups.setdefault((spec.model.digest, spec.optimizer.name), []).append(spec)
+    return groups
+
+
+def _key(spec: RunSpec, engines: Sequence[str]) -> str:
+    """All that an audit depends on: the mathematics, the engines in their order, every version."""
+    parts: list[Any] = [AUDIT_VERSION, spec.group, spec.execution, spec.precision]
+    parts += [[e, for_engine(spec, e, spec.execution).versions] for e in engines]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _kept(file: Path) -> Audit | None:
+    try:
+        return Audit.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def kept_audits(folder: Path) -> list[Audit]:
@@ -94,7 +141,10 @@ def collect(
                 return reason
             folder = Path(scratch) / engine
             prepare(own, folder)
-            reply = pool.audit(own, folder)
+            try:
+                reply = pool.audit(own, folder)
+            except FwcompareError as error:  # its worker is gone
+                return error.message
             progress(engine)
             return "" if reply["status"] == "ok" else reply["reason"]
 

@@ -80,7 +80,11 @@ def _workload(
         _faster(comparison, marks),
         _learned(comparison, arms, marks, points),
         *_written(evidence, arms),
-        Question("Where did the time go?", figures=tuple(bars.times(arms))),
+        Question(
+            "Where did the time go?",
+            tuple(f"{report.break_even(entry)}." for entry in comparison.break_even),
+            figures=tuple(bars.times(arms)),
+        ),
         Question("How much memory?", figures=tuple(bars.memory(comparison, marks))),
         Question("How fast does it predict?", figures=tuple(bars.inference(comparison, marks))),
         _peak(evidence, arms, marks),
@@ -229,14 +233,19 @@ def _defaults(evidence: Evidence) -> Question:
     tables = [Table(_audit(audit), words=True) for audit in evidence.audits]
     if facts.rows:
         tables.append(Table(facts, words=True, folded=True))
-    if evidence.audits:
-        return Question(heading, tables=tuple(tables))
     if any(run.spec is not None and not run.spec.aligned for run in evidence.runs):
+        if evidence.audits:
+            return Question(heading, tables=tuple(tables))
         said = "The defaults were not read. The verb audit reads them: fwcompare audit."
     else:
         said = (
             "Semantics were aligned: every engine was given the same settings, and its own "
-            "defaults played no part. The verb audit shows them; semantics=native trains with them."
+            "defaults played no part. "
+        )
+        said += (
+            "These are what they would have been; semantics=native trains with them."
+            if evidence.audits
+            else "The verb audit shows them; semantics=native trains with them."
         )
     return Question(heading, (said,), tuple(tables))
 

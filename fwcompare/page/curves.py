@@ -131,7 +131,8 @@ def _figure(
         caption=(
             (f"Median of {seeds} seeds, with their range as a band." if seeds > 1 else "One seed.")
             + (" Equal curves lie on each other." if len(curves) > 1 else "")
-            + (" Seconds are medians too, without validation." if against_seconds else "")
+            + (f" Seconds are{' medians too,' if seeds > 1 else ''} without validation."
+               if against_seconds else "")
             + (" Not every epoch is drawn." if thinned else "")
         ),
         says=f"{words} at the end: " + "; ".join(

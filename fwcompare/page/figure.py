@@ -129,9 +129,12 @@ def rows_height(count: int) -> int:
 
 
 def escaped(text: str) -> str:
-    """A name as Plotly shows it: it takes some tags of HTML, which a name must not use."""
+    """A name as Plotly shows it: it takes some tags of HTML, which a name must not use.
+
+    Quotes stay, for it would show their entities as they are written.
+    """
     short = text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…"
-    return html.escape(short)
+    return html.escape(short, quote=False)
 
 
 def _folded(label: str, length: int) -> str:

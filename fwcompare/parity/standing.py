@@ -14,6 +14,7 @@ from fwcompare.arms import Run
 from fwcompare.compare import Standing, Standings
 from fwcompare.config import Parity
 from fwcompare.errors import FwcompareError
+from fwcompare.launch import WarmPool
 from fwcompare.parity.ladder import Rung
 from fwcompare.parity.prove import Verdict, prove
 from fwcompare.plugin import installed
@@ -68,7 +69,7 @@ def kept_standings(folder: Path) -> Standings:
 
 
 def prove_runs(
-    runs: Sequence[Run], options: Parity, cache: Path, console: Console
+    runs: Sequence[Run], options: Parity, cache: Path, console: Console, pool: WarmPool
 ) -> list[ArmProof]:
     """Prove every group of a sweep in each of its executions, or use proofs that were kept."""
     found: list[ArmProof] = []
@@ -76,7 +77,7 @@ def prove_runs(
         spec = members[0]
         engines = list(dict.fromkeys(member.framework.name for member in members))
         unproven = [ArmProof(group, engine, execution, Standing("unproven")) for engine in engines]
-        found += _prove_block(spec, unproven, options, cache, console)
+        found += _prove_block(spec, unproven, options, cache, console, pool)
     return found
 
 
@@ -89,7 +90,12 @@ def _blocks(runs: Sequence[Run]) -> dict[tuple[str, str], list[RunSpec]]:
 
 
 def _prove_block(
-    spec: RunSpec, unproven: list[ArmProof], options: Parity, cache: Path, console: Console
+    spec: RunSpec,
+    unproven: list[ArmProof],
+    options: Parity,
+    cache: Path,
+    console: Console,
+    pool: WarmPool,
 ) -> Iterator[ArmProof]:
     engines = [arm.engine for arm in unproven]
     reason = _no_proof(spec, engines, options)
@@ -97,7 +103,9 @@ def _prove_block(
         reference = options.reference if options.reference in installed() else engines[0]
         try:
             with waiting(console, f"Proving that {len(engines)} engines do the same ..."):
-                proof = prove(spec, engines, reference, options.precision, options.steps, cache)
+                proof = prove(
+                    spec, engines, reference, options.precision, options.steps, cache, pool=pool
+                )
         except FwcompareError as error:
             reason = error.message
         else:

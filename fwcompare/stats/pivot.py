@@ -45,7 +45,7 @@ class Resampled:
 
     ``ordered`` has shape (resamples,). By itself the bootstrap's interval is too short for
     symmetric data with heavy tails, and Student's for skewed ones; the wider end of both holds its
-    coverage in either (``benchmarks/statistics.py``).
+    coverage in either (``benchmarks/simulations.py``).
     """
 
     ordered: np.ndarray
