@@ -60,7 +60,7 @@ def test_the_commands_of(page, place, cache, done):
 
 
 def run(block: Block, place: Path, cache: Path, where: str) -> None:
-    script = block.text
+    script = block.short
     if block.language == "python":
         (place / "block.py").write_text(script)
         script = f"{sys.executable} block.py"
@@ -102,8 +102,9 @@ def filled(script: str, place: Path) -> str:
         "<!-- test: skip, I would rather not -->\n```bash\nfwcompare\n```\n",
         "<!-- test: skip, it takes minutes -->\n\nText.\n",
         "<!-- test: sikp, it takes minutes -->\n```bash\nfwcompare\n```\n",
+        "<!-- test: with, seed=1 => seed=2 -->\n```bash\nfwcompare seed=3\n```\n",
     ],
-    ids=["no reason", "no block", "misspelt"],
+    ids=["no reason", "no block", "misspelt", "nothing to replace"],
 )
 def test_a_directive_that_means_nothing_is_an_error(tmp_path, text):
     page = tmp_path / "page.md"

@@ -5,6 +5,7 @@ A directive is an HTML comment on a line of its own, above the block:
     <!-- test: skip, REASON -->     the block is not run; REASONS lists what counts
     <!-- test: first, COMMAND -->   a shell command, run before the block
     <!-- test: exit 0 or 1 -->      exit codes that are right, where 0 alone is not
+    <!-- test: with, OLD => NEW --> the block is run with this replaced, to take seconds for minutes
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ REASONS = (
     "it needs another interpreter",
 )
 
-_DIRECTIVE = re.compile(r"<!-- test: (skip|first|exit),? (.*) -->")
+_DIRECTIVE = re.compile(r"<!-- test: (skip|first|exit|with),? (.*) -->")
 _FILE = re.compile(r"# ([\w./-]+\.(?:ya?ml|py))\b")
 
 
@@ -41,6 +42,8 @@ class Block:
     skip: str = ""
     first: str = ""
     exits: tuple[int, ...] = (0,)
+    #: What a reader would run, made shorter.
+    short: str = ""
 
     @property
     def file(self) -> str:
@@ -88,4 +91,8 @@ def _block(page: Path, line: int, language: str, text: str, said: dict[str, str]
     if reason and reason not in REASONS:
         raise BadDirective(f"{page}:{line}: '{reason}' is no reason; choose from {REASONS}")
     exits = tuple(int(code) for code in said.get("exit", "0").split(" or "))
-    return Block(line, language, text, reason, said.get("first", ""), exits)
+    old, _, new = said.get("with", "").partition(" => ")
+    if "with" in said and not (old and new and old in text):
+        raise BadDirective(f"{page}:{line}: there is nothing to replace by {said['with']!r}")
+    short = text.replace(old, new) if old else text
+    return Block(line, language, text, reason, said.get("first", ""), exits, short)
