@@ -88,6 +88,7 @@ LOOSE = {
     "sweep.run": str | None,
     "paths.outputs": str,
     "paths.cache": str | None,
+    "paths.offline": bool,
 }
 
 #: A spec of nothing, on which the checks of its plain fields can be tried.
@@ -325,7 +326,7 @@ def plain_type(hint: Any) -> Any:
 
 def type_of(value: Any) -> Any:
     """The type of a value that no dataclass reads: of a list, by its first entry."""
-    return tuple[type(value[0]), ...] if isinstance(value, list) else type(value)
+    return tuple[type([*value, ""][0]), ...] if isinstance(value, list) else type(value)
 
 
 def type_words(hint: Any) -> str:

@@ -169,6 +169,13 @@ class Configuration:
         return platformdirs.user_cache_path("fwcompare")
 
     @cached_property
+    def offline(self) -> bool:
+        """Whether nothing may be fetched; a variable of the environment says 1 or true."""
+        given = self.section("paths").get("offline", False)
+        words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        return bool(convert(bool, words.get(str(given).lower(), given), "paths.offline"))
+
+    @cached_property
     def tracking(self) -> Tracking:
         return build(Tracking, self.section("tracking"), "tracking")
 
@@ -367,7 +374,9 @@ class Configuration:
             )
         convert(dict[str, Any], section["params"], "dataset.params")
         task = build(Task, self.section("task"), "task")
-        prepared = prepare(str(section["name"]), section["params"], seed, self.cache, progress)
+        prepared = prepare(
+            str(section["name"]), section["params"], seed, self.cache, progress, self.offline
+        )
         return replace(prepared, own_targets=task.reconstructs)
 
     @staticmethod

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,55 @@ class _Broken(Exception):
     """A transfer that failed or ended early."""
 
 
+class _NoRoom(RequestError):
+    """The disk cannot take the file, wherever it comes from."""
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """Where fetched files are kept, and whether any may be fetched."""
+
+    folder: Path
+    #: Take what is there and never ask the network.
+    offline: bool = False
+    #: Where a bar is shown; None: standard error.
+    console: Console | None = None
+
+    def __truediv__(self, name: str) -> Downloads:
+        """The same in a folder within this one."""
+        return Downloads(self.folder / name, self.offline, self.console)
+
+    def get(
+        self, name: str, urls: Sequence[str], verify: Callable[[Path], None], hint: str
+    ) -> Path:
+        """The verified file of this name, fetched if it is not there.
+
+        ``hint`` says what else can be done, as in "or ...".
+
+        Raises:
+            RequestError: it is not there and cannot be fetched, or may not be.
+        """
+        target = self.folder / name
+        if target.is_file() and (not self.offline or _accepted(target, verify) is None):
+            return download(urls, target, verify, self.console)
+        if self.offline:
+            failure = _accepted(target, verify) if target.is_file() else None
+            said = failure or f"{name} is not in {self.folder}"
+            raise RequestError(
+                f"{said.rstrip('.')}, and nothing is fetched: paths.offline is on.",
+                f"Put {name} there by other means (it is at {urls[0]}), or {hint}. "
+                "Or go online: paths.offline=false, or FWCOMPARE_OFFLINE=0.",
+            )
+        try:
+            return download(urls, target, verify, self.console)
+        except _NoRoom:
+            raise
+        except RequestError as error:
+            raise RequestError(
+                error.message, f"Put {name} into {self.folder} by other means, or {hint}."
+            ) from error
+
+
 def download(
     urls: Sequence[str],
     target: Path,
@@ -41,8 +92,9 @@ def download(
     call goes on where this one broke off. Callers see to it that one process fetches at a time.
 
     Raises:
-        RequestError: no address gave a file that ``verify`` accepts (it raises ``RequestError``).
-        OSError: the file cannot be written.
+        RequestError: no address gave a file that ``verify`` accepts (it raises ``RequestError``),
+            or the disk has no room for it.
+        OSError: the file cannot be written; what there was of it is removed.
     """
     if target.is_file() and _accepted(target, verify) is None:
         return target
@@ -75,6 +127,9 @@ def _attempt(
             _fetch(url, part, advance)
     except _Broken as error:
         return str(error)
+    except OSError:
+        part.unlink(missing_ok=True)  # a full disk gets back what was taken
+        raise
     failure = _accepted(part, verify)
     if failure is None:
         part.replace(target)
@@ -116,6 +171,8 @@ def _fetch(url: str, part: Path, advance: Advance) -> None:
 def _receive(response: http.client.HTTPResponse, part: Path, have: int, advance: Advance) -> None:
     length = response.headers.get("Content-Length")
     total = have + int(length) if length is not None and length.isdigit() else None
+    if total is not None:
+        require_room(part.parent, total - have, part.name.removesuffix(".part"))
     advance(have, total)
     with part.open("ab" if have else "wb") as file:
         while chunk := _chunk(response):
@@ -124,6 +181,17 @@ def _receive(response: http.client.HTTPResponse, part: Path, have: int, advance:
             advance(len(chunk), total)
     if total is not None and have < total:
         raise _Broken(f"ended after {have} of {total} bytes")
+
+
+def require_room(folder: Path, need: int, what: str) -> None:
+    """Raise ``RequestError`` unless the disk of ``folder`` has so many bytes free."""
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        need_mib, free_mib = (f"{size / 2**20:,.1f} MiB" for size in (need, free))
+        raise _NoRoom(
+            f"{what} needs {need_mib} in {folder}, where {free_mib} are free.",
+            "Make room there, or choose another folder with paths.cache=FOLDER.",
+        )
 
 
 def _chunk(response: http.client.HTTPResponse) -> bytes:

@@ -6,17 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fwcompare.data import idx
-from fwcompare.data.download import download
+from fwcompare.data.download import Downloads
 from fwcompare.data.raw import Raw, Split
 from fwcompare.errors import RequestError
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 MIRRORS = (
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
@@ -107,17 +103,17 @@ FILES = {
 }
 
 
-def load(folder: Path | None, cache: Path, console: Console | None) -> Raw:
+def load(folder: Path | None, downloads: Downloads) -> Raw:
     """The dataset with its own test split.
 
-    Without a ``folder`` the files are fetched into ``cache``, once.
+    Without a ``folder`` the files are fetched, once.
 
     Raises:
         RequestError: a file is missing, cannot be fetched, or is not the published one.
     """
     parts = {}
     for part, (images, labels) in FILES.items():
-        pixels, classes = (_read(file, folder, cache, console) for file in (images, labels))
+        pixels, classes = (_read(file, folder, downloads) for file in (images, labels))
         parts[part] = Split(pixels[..., np.newaxis], classes)
     return Raw(
         kind="classification",
@@ -130,20 +126,17 @@ def load(folder: Path | None, cache: Path, console: Console | None) -> Raw:
     )
 
 
-def _read(file: IdxFile, folder: Path | None, cache: Path, console: Console | None) -> np.ndarray:
+def _read(file: IdxFile, folder: Path | None, downloads: Downloads) -> np.ndarray:
     if folder is not None:
         return file.read(file.find(folder))
     name = f"{file.name}.gz"
-    try:
-        path = download(
-            [mirror + name for mirror in MIRRORS], cache / name, partial(_verify, file), console
-        )
-    except RequestError as error:
-        raise RequestError(
-            error.message,
-            "Fetch the four files by other means and give dataset.params.folder=FOLDER; on Debian "
-            f"`apt install dataset-fashion-mnist` puts them into {DEBIAN_FOLDER}.",
-        ) from error
+    path = downloads.get(
+        name,
+        [mirror + name for mirror in MIRRORS],
+        partial(_verify, file),
+        "give dataset.params.folder=FOLDER with the four files; on Debian "
+        f"`apt install dataset-fashion-mnist` puts them into {DEBIAN_FOLDER}",
+    )
     return file.read(path)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from fwcompare.data.batches import SPLITS, DataFolder, permutation
 from fwcompare.data.checks import checked
+from fwcompare.data.download import Downloads
 from fwcompare.data.folder import FORMAT_VERSION, Pieces, read_folder, write_folder
 from fwcompare.data.raw import Raw, Rows, Split, portions
 from fwcompare.data.scale import IDENTITY, input_scale, target_scale
@@ -35,12 +36,13 @@ def prepare(
     seed: int,
     cache_dir: Path,
     progress: Console | None = None,
+    offline: bool = False,
 ) -> DataFolder:
     """The dataset ``name`` as a folder of arrays, from the cache where it was made before.
 
     ``seed`` decides the split unless ``params["split_seed"]`` does. Several processes may ask at
     once: one makes the folder while the others wait for it. ``progress`` is where a download shows
-    its bar, standard error by default.
+    its bar, standard error by default; ``offline`` allows none.
 
     Raises:
         RequestError: an option, a file or a value is wrong, a file cannot be fetched, or the cache
@@ -59,7 +61,7 @@ def prepare(
                 return found
             for stale in (folder, *root.glob(f"{folder.name}.*")):
                 shutil.rmtree(stale, ignore_errors=True)  # left by a process that was killed
-            raw = checked(made.load(root / "downloads", progress), name)
+            raw = checked(made.load(Downloads(root / "downloads", offline, progress)), name)
             return _write(folder, made, raw)
     except OSError as error:
         raise RequestError(
@@ -142,6 +144,7 @@ def _write(folder: Path, made: Source, raw: Raw) -> DataFolder:
             "padding": raw.padding,
             "tokenizer": raw.tokenizer,
             "classes": raw.classes,
+            "features": raw.features,
             "source": raw.source,
             "licence": raw.licence,
             "target_mean": float(targets.shift),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fwcompare.data.batches import SPLITS, permutation
+from fwcompare.data.batches import SPLITS
 from fwcompare.data.raw import Raw, Split
 from fwcompare.data.source import TokenSource, one_of, require, require_min_steps
 from fwcompare.data.synthetic import between
@@ -22,7 +22,7 @@ from fwcompare.data.tokenizers import TOKENIZERS, Bytes, Tokenizer, Words
 from fwcompare.errors import RequestError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from fwcompare.data.download import Downloads
 
 #: Packages of the standard library, in the order of their labels. Each has some 200 kB or more.
 PACKAGES = ("asyncio", "email", "importlib", "multiprocessing", "unittest", "xml")
@@ -49,25 +49,6 @@ class PythonText(TokenSource):
     def tokenizer_of(self, texts: Sequence[str]) -> Tokenizer:
         """The tokenizer, its vocabulary taken from the texts to train on."""
         return Bytes() if self.tokenizer == "bytes" else Words.of(texts, self.vocabulary)
-
-    def deal(self, count: int) -> Mapping[str, np.ndarray]:
-        """Numbers of the documents of each split.
-
-        Raises:
-            RequestError: a split that is asked for has no document.
-        """
-        order = permutation(count, int(self.split_seed or 0), "documents")
-        dealt, taken = {}, 0
-        for name, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
-            size = round(fraction * count)
-            if fraction and not size:
-                raise RequestError(
-                    f"dataset.params.{name}_fraction={fraction:g} of {count} documents leaves the "
-                    f"{name} split empty."
-                )
-            dealt[name] = np.sort(order[taken : taken + size])
-            taken += size
-        return {**dealt, "train": np.sort(order[taken:])}
 
     def windows(self, ids: np.ndarray, beyond: int = 0) -> np.ndarray:
         """Ids side by side in samples (n, steps + beyond); each begins where the last has ended,
@@ -106,11 +87,11 @@ class PythonReference(PythonText):
             )
         return [Path(spec.origin)]
 
-    def load(self, cache: Path, console: Console | None) -> Raw:
+    def load(self, downloads: Downloads) -> Raw:
         from pydoc_data.topics import topics
 
         texts = [topics[name] for name in sorted(topics)]
-        dealt = self.deal(len(texts))
+        dealt = self.deal(len(texts), "documents")
         tokenizer = self.tokenizer_of([texts[i] for i in dealt["train"]])
         parts = {}
         for name, numbers in dealt.items():
@@ -181,10 +162,10 @@ class PythonPackages(PythonText):
             ]
         return found
 
-    def load(self, cache: Path, console: Console | None) -> Raw:
+    def load(self, downloads: Downloads) -> Raw:
         texts: dict[str, list[tuple[int, str]]] = {name: [] for name in SPLITS}
         for label, paths in enumerate(self._modules().values()):
-            for name, numbers in self.deal(len(paths)).items():
+            for name, numbers in self.deal(len(paths), "documents").items():
                 texts[name] += [(label, paths[i].read_text(encoding="utf-8")) for i in numbers]
         tokenizer = self.tokenizer_of([text for _, text in texts["train"]])
         padding = None if self.min_steps is None else tokenizer.padding

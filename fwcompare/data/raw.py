@@ -48,6 +48,8 @@ class Raw:
     licence: str
     #: Names of the classes, where they have any.
     classes: tuple[str, ...] | None = None
+    #: Names of the numbers of a sample, where it comes from a table.
+    features: tuple[str, ...] | None = None
     #: Darkest and brightest value that a pixel can have, where the inputs are images.
     pixel_range: tuple[float, float] | None = None
     #: How many token ids there are, from 0; None where the inputs are numbers.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
+from fwcompare.data.batches import permutation
 from fwcompare.data.raw import Raw
 from fwcompare.data.scale import NORMALIZATIONS
 from fwcompare.errors import RequestError, unknown
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from fwcompare.data.download import Downloads
 
 
 def require(holds: bool, option: str, value: object, wanted: str) -> None:
@@ -63,8 +67,8 @@ class Source:
         """
         return []
 
-    def load(self, cache: Path, console: Console | None) -> Raw:
-        """The raw arrays; what has to be fetched is kept in ``cache``.
+    def load(self, downloads: Downloads) -> Raw:
+        """The raw arrays; what has to be fetched is kept by ``downloads``.
 
         Raises:
             RequestError: they cannot be read or fetched.
@@ -92,6 +96,29 @@ class Unsplit(Source):
                 f"dataset.params.val_fraction={self.val_fraction:g} and "
                 f"test_fraction={self.test_fraction:g} leave nothing to train on."
             )
+
+    def deal(self, count: int, what: str = "samples") -> Mapping[str, np.ndarray]:
+        """Numbers of the samples (or documents, or rows) of each split, in order.
+
+        For sources that learn something from the training split: a vocabulary, categories, means.
+
+        Raises:
+            RequestError: a split that is asked for gets none.
+        """
+        order = permutation(count, int(self.split_seed or 0), what)
+        dealt, taken = {}, 0
+        for name, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
+            size = round(fraction * count)
+            if fraction and not size:
+                raise RequestError(
+                    f"dataset.params.{name}_fraction={fraction:g} of {count} {what} leaves the "
+                    f"{name} split empty."
+                )
+            dealt[name] = np.sort(order[taken : taken + size])
+            taken += size
+        if taken >= count:
+            raise RequestError(f"Of {count} {what} none is left to train on.")
+        return {**dealt, "train": np.sort(order[taken:])}
 
 
 def require_min_steps(min_steps: int | None, steps: int) -> None:

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fwcompare.data import fashion_mnist, npz, synthetic, synthetic_tokens
+from fwcompare.data.pictures import Cifar10, Cifar100, Mnist
 from fwcompare.data.python_text import PythonPackages, PythonReference
 from fwcompare.data.raw import Raw, Split
 from fwcompare.data.source import Source, TokenSource, Unsplit, one_of, require, require_min_steps
+from fwcompare.data.tables import Csv, Parquet
+from fwcompare.data.texts import Imdb, Text
 from fwcompare.errors import RequestError, unknown
 from fwcompare.typed import build
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from fwcompare.data.download import Downloads
 
 KINDS = ("classification", "multi_label", "regression")
 
@@ -30,7 +33,7 @@ class Digits(Unsplit):
 
     name = "digits"
 
-    def load(self, cache: Path, console: Console | None) -> Raw:
+    def load(self, downloads: Downloads) -> Raw:
         from sklearn.datasets import load_digits
 
         found = load_digits()
@@ -51,7 +54,7 @@ class BreastCancer(Unsplit):
 
     name = "breast_cancer"
 
-    def load(self, cache: Path, console: Console | None) -> Raw:
+    def load(self, downloads: Downloads) -> Raw:
         from sklearn.datasets import load_breast_cancer
 
         found = load_breast_cancer()
@@ -71,7 +74,7 @@ class Diabetes(Unsplit):
 
     name = "diabetes"
 
-    def load(self, cache: Path, console: Console | None) -> Raw:
+    def load(self, downloads: Downloads) -> Raw:
         from sklearn.datasets import load_diabetes
 
         # scikit-learn's own scaling has seen the samples that become the test split.
@@ -104,8 +107,8 @@ class FashionMnist(Source):
     def _folder(self) -> Path | None:
         return None if self.folder is None else Path(self.folder).expanduser().absolute()
 
-    def load(self, cache: Path, console: Console | None) -> Raw:
-        return fashion_mnist.load(self._folder, cache / self.name, console)
+    def load(self, downloads: Downloads) -> Raw:
+        return fashion_mnist.load(self._folder, downloads / self.name)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class Synthetic(Unsplit):
             require(self.outputs >= 1, "outputs", self.outputs, "at least 1")
             require(self.noise >= 0, "noise", self.noise, "at least 0")
 
-    def load(self, cache: Path, console: Console | None) -> Raw:
+    def load(self, downloads: Downloads) -> Raw:
         rules: dict[str, type[synthetic.Rule]] = {
             "classification": synthetic.Classes,
             "multi_label": synthetic.Labels,
@@ -180,7 +183,7 @@ class SyntheticTokens(TokenSource):
         require(self.outputs >= 2, "outputs", self.outputs, "at least 2")
         require(0 <= self.noise < 1, "noise", self.noise, "at least 0 and less than 1")
 
-    def load(self, cache: Path, console: Console | None) -> Raw:
+    def load(self, downloads: Downloads) -> Raw:
         rule = synthetic_tokens.Chains(
             self.samples, self.steps, self.tokens, self.outputs, self.noise, self.min_steps
         )
@@ -249,7 +252,7 @@ class Npz(Unsplit):
             )
         return [self._path]
 
-    def load(self, cache: Path, console: Console | None) -> Raw:
+    def load(self, downloads: Downloads) -> Raw:
         found = npz.load(self._path, self.task, self.classes, self.tokens)
         return replace(found, padding=self.padding)
 
@@ -260,12 +263,19 @@ SOURCES: dict[str, type[Source]] = {
         Digits,
         BreastCancer,
         Diabetes,
+        Mnist,
         FashionMnist,
+        Cifar10,
+        Cifar100,
+        Imdb,
+        Text,
         Synthetic,
         SyntheticTokens,
         PythonReference,
         PythonPackages,
         Npz,
+        Csv,
+        Parquet,
     )
 }
 

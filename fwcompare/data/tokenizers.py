@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -103,8 +104,12 @@ class Words:
         return self.tokens
 
     def encode(self, text: str) -> np.ndarray:
-        ids = {word: number for number, word in enumerate(self.vocabulary, 1)}
+        ids = self._ids
         return np.array([ids.get(word, 0) for word in _WORD.findall(text)], np.int32)
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {word: number for number, word in enumerate(self.vocabulary, 1)}
 
     def decode(self, ids: np.ndarray) -> str:
         words = (UNKNOWN, *self.vocabulary)

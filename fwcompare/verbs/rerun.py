@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
     made = compose(arguments.overrides)
     folder = find_run(arguments.run, made.outputs)
-    spec = refreshed(RunSpec.read(folder / SPEC_FILE), made.cache)
+    spec = refreshed(RunSpec.read(folder / SPEC_FILE), made.cache, made.offline)
     record = run_plan(Plan(spec, made.outputs, made.tracking))
     console = stderr()
     console.print(
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if record.ok else 1
 
 
-def refreshed(spec: RunSpec, cache: Path) -> RunSpec:
+def refreshed(spec: RunSpec, cache: Path, offline: bool = False) -> RunSpec:
     """The spec with today's versions and its data in place, outside of any sweep.
 
     Raises:
@@ -70,7 +70,7 @@ def refreshed(spec: RunSpec, cache: Path) -> RunSpec:
     engine = front(name)
     if reason := engine.supports(spec):
         raise UnsupportedError(f"{name} cannot do this: {reason}")
-    data = prepare(spec.dataset.name, spec.dataset.params, spec.seed, cache)
+    data = prepare(spec.dataset.name, spec.dataset.params, spec.seed, cache, offline=offline)
     if data.meta["digest"] != spec.dataset.digest:
         raise RequestError(
             f"The dataset '{spec.dataset.name}' is another than that of the run: its digest is "
