@@ -21,6 +21,7 @@ from fwcompare.graph import Graph, load
 from fwcompare.graph.embedding import Embedding
 from fwcompare.graph.masks import NO_PADDING, PaddingMask
 from fwcompare.graph.read import read
+from fwcompare.graph.weights import digest
 from fwcompare.launch import physical_cores
 from fwcompare.plugin import distribution, front, installed, missing, versions
 from fwcompare.record import FINAL_WEIGHTS
@@ -264,8 +265,10 @@ class Configuration:
             )
         dataset = self.section("dataset")
         model, graph = self._model(data)
+        if init.source:  # says now what does not fit
+            init = replace(init, digest=digest(load(Path(init.source), graph)))
         engine = front(framework.name)
-        spec = RunSpec(
+        return RunSpec(
             run="",
             framework=framework,
             model=model,
@@ -289,9 +292,6 @@ class Configuration:
                 **versions((distribution(framework.name), *engine.requirements)),
             },
         )
-        if init.source:
-            load(Path(init.source), graph)  # says now what does not fit
-        return spec
 
     def _framework(self) -> Framework:
         section = self.section("framework")

@@ -299,11 +299,21 @@ class Init:
     distribution: str
     gain: float
     source: str | None = None
+    #: SHA-256 of the weights in ``source``, since a file may be written anew.
+    digest: str | None = None
 
     def __post_init__(self) -> None:
         _one_of("init", self.name, SCHEMES)
         _one_of("init.distribution", self.distribution, DISTRIBUTIONS)
         _finite("init.gain", self.gain, 0, strict=True)
+
+    @property
+    def mathematics(self) -> dict[str, Any]:
+        """What decides the initial weights besides the seed: a scheme, or the weights themselves,
+        wherever they lie."""
+        if self.source:
+            return {"from": self.digest or self.source}
+        return {"name": self.name, "distribution": self.distribution, "gain": self.gain}
 
 
 @dataclass(frozen=True)
@@ -424,7 +434,7 @@ class RunSpec:
                 self.training.max_steps,
                 self.training.drop_last,
             ],
-            "init": self.init,
+            "init": self.init.mathematics,
             "semantics": self.semantics,
         }
 

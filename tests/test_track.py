@@ -183,6 +183,7 @@ class TestEntry:
         assert params["model.params.odd_key"] == "null"
         assert params["model.digest"] == make_spec().model.digest
         assert params["framework.name"] == "some_engine"
+        assert params["init.from"] == "null" and "init.source" not in params
         assert not {"model.layers", "dataset.folder", "framework.trainer", "run"} & set(params)
 
     def test_a_point_keeps_the_time_of_its_event(self, tmp_path: Path) -> None:

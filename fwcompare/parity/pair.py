@@ -99,7 +99,7 @@ def differences(first: RunSpec, second: RunSpec) -> list[str]:
         ours, others = dict(_flat(part, mine)), dict(_flat(part, theirs[part]))
         name = f"{part}.name"
         if ours.get(name) != others.get(name):  # then every other option differs by itself
-            found.append(f"{part} is {ours[name]} and {others[name]}")
+            found.append(f"{part} is {_chosen(ours, name)} and {_chosen(others, name)}")
             continue
         found += [
             f"{option} is {_shown(ours.get(option))} and {_shown(others.get(option))}"
@@ -107,6 +107,13 @@ def differences(first: RunSpec, second: RunSpec) -> list[str]:
             if ours.get(option) != others.get(option)
         ]
     return found
+
+
+def _chosen(options: Mapping[str, Any], name: str) -> str:
+    """The name of a choice or, for initial weights from a file, whose they are."""
+    if name in options:
+        return str(options[name])
+    return f"from weights {str(options[name.replace('.name', '.from')])[:12]}"
 
 
 def _models(first: RunSpec, second: RunSpec) -> str:

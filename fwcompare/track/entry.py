@@ -33,7 +33,7 @@ LEFT_OUT = {
 }
 
 #: A spec's fields that the command line calls by another name.
-RENAMED = {"training": "trainer"}
+RENAMED = {"training": "trainer", "init.source": "init.from"}
 
 #: What MLflow does not take in a key.
 _ODD_CHARACTERS = re.compile(r"[^\w./: -]")
@@ -187,7 +187,7 @@ def params_of(spec: RunSpec) -> dict[str, str]:
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in values.items():
-        key = prefix + RENAMED.get(name, str(name))
+        key = RENAMED.get(f"{prefix}{name}", f"{prefix}{name}")
         if key in LEFT_OUT:
             continue
         if isinstance(value, Mapping):

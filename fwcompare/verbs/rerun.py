@@ -21,8 +21,10 @@ from fwcompare.config import Plan, missing_plugin
 from fwcompare.data.prepare import prepare
 from fwcompare.errors import RequestError, UnsupportedError
 from fwcompare.folders import find_run
+from fwcompare.graph import load
+from fwcompare.graph.weights import digest
 from fwcompare.plugin import distribution, front, installed, versions
-from fwcompare.record import SPEC_FILE
+from fwcompare.record import INITIAL_WEIGHTS, SPEC_FILE
 from fwcompare.single import run_plan
 from fwcompare.spec import RunSpec
 from fwcompare.terminal import stderr
@@ -62,7 +64,7 @@ def refreshed(spec: RunSpec, cache: Path, offline: bool = False) -> RunSpec:
 
     Raises:
         UnsupportedError: its engine is not installed, or cannot do it any more.
-        RequestError: the dataset is gone, or is another than it was.
+        RequestError: the dataset or the weights to begin with are gone, or others than they were.
     """
     name = spec.framework.name
     if name not in installed():
@@ -75,6 +77,12 @@ def refreshed(spec: RunSpec, cache: Path, offline: bool = False) -> RunSpec:
         raise RequestError(
             f"The dataset '{spec.dataset.name}' is another than that of the run: its digest is "
             f"{data.meta['digest'][:12]}, then it was {spec.dataset.digest[:12]}."
+        )
+    init = spec.init
+    if init.source and init.digest not in (None, digest(load(Path(init.source), spec.model.graph))):
+        raise RequestError(
+            f"The weights in {init.source} are others than those that the run began with.",
+            f"Those are in its folder: init.from=RUN_FOLDER/{INITIAL_WEIGHTS} begins with them.",
         )
     seen = versions(("fwcompare", distribution(name), *engine.requirements))
     dataset = replace(spec.dataset, folder=str(data.path))

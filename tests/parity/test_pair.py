@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from fwcompare.compose import compose
+from fwcompare.errors import RequestError
 from fwcompare.launch import prepare
 from fwcompare.parity.pair import differences
+from fwcompare.verbs.rerun import refreshed
 
 OPTIONS = ["model=logistic", "device.threads=1", "trainer.max_steps=5", "tracking=none"]
 
@@ -58,6 +61,29 @@ def test_what_two_groups_do_not_share(run, changes, said):
     assert (first.group == second.group) == (not found)
     for words in said:
         assert words in "; ".join(found)
+
+
+def test_given_weights_are_known_by_what_they_hold(run, tmp_path, cache):
+    """Wherever they lie: they belong to the mathematics, and a file may be written anew."""
+    drawn = run("a")
+    kept = tmp_path / "outputs/runs/a/weights/initial.safetensors"
+    copied = tmp_path / "copied.safetensors"
+    shutil.copy(kept, copied)
+    first, second = run("b", f"init.from={kept}"), run("c", f"init.from={copied}")
+    assert first.group == second.group and first.cell == second.cell
+    assert differences(first, second) == []
+    assert refreshed(first, cache).init == first.init
+
+    run("d", "seed=5")
+    shutil.copy(tmp_path / "outputs/runs/d/weights/initial.safetensors", copied)
+    third = run("e", f"init.from={copied}")
+    assert third.group != second.group
+    (found,) = differences(second, third)
+    assert found.startswith("init.from is ")
+    (found,) = differences(drawn, third)
+    assert found.startswith("init is kaiming and from weights ")
+    with pytest.raises(RequestError, match=r"copied\.safetensors are others than those"):
+        refreshed(second, cache)
 
 
 def test_params_and_layers_of_one_model(run):
