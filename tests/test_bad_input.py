@@ -78,6 +78,7 @@ CASES = [
     (["-m", "seed=range(0)"], ["nothing to run", "range"]),
     (["-m", "framework=pytorch,jax", "compare.baseline=keras_jax"], ["keras_jax", "not among"]),
     (["parity", "--engines", "torch"], ["torch", "pytorch"]),
+    (["parity", "model=mlp", "--engines", "torch", "seed=1"], ["framework 'torch'", "pytorch"]),
     (["parity", "parity.reference=torch"], ["torch", "pytorch"]),
     (["parity", "parity.reference=nosuch"], ["parity.reference 'nosuch'", "pytorch"]),
     (["parity", "modle=cnn"], ["modle", "Did you mean 'model'"]),

@@ -25,5 +25,5 @@ def call(verb: str, given: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.configure(parser)
-    code: int = module.run(parser.parse_args(given))
+    code: int = module.run(parser.parse_intermixed_args(given))  # options between options too
     return code

@@ -178,6 +178,9 @@ def show(proof: Proof, console: Console) -> None:
         style = {"proven": "green", "unsupported": "yellow"}.get(verdict.state, "bold red")
         engine = Text(verdict.engine, style=colour(verdict.engine))
         table.add_row(engine, *cells, Text(verdict.state, style=style))
+    if found := accepted(proof):
+        table.add_section()
+        table.add_row("accepted", *found, style="dim")
     console.print(table)
     for line in notes(proof):
         console.print(Text(line, style="dim"))
@@ -194,6 +197,17 @@ def show(proof: Proof, console: Console) -> None:
                 )
 
 
+def accepted(proof: Proof) -> list[str]:
+    """The tolerance of each rung; none where no engine was compared.
+
+    A rung has one for each tensor or step, and its verdict is about what comes nearest to its own:
+    of those, the least.
+    """
+    compared = [verdict.rungs for verdict in proof.verdicts if verdict.rungs]
+    least = [min(rung.tolerance for rung in same) for same in zip(*compared, strict=True)]
+    return [f"{tolerance:.1e}" if tolerance else "0" for tolerance in least]
+
+
 def _title(proof: Proof) -> str:
     return f"Against {proof.reference} in {proof.precision}, {proof.steps} steps"
 
@@ -201,11 +215,16 @@ def _title(proof: Proof) -> str:
 def notes(proof: Proof) -> Iterator[str]:
     """What the table leaves out."""
     yield ", ".join(f"{name} {what}" for name, what in RUNGS.items()) + "."
-    yield "Largest difference of each rung: relative L2 a tensor, relative a point of a curve."
     yield (
-        f"Accepted for the training loss at the last step: {proof.tolerance:.2g}, from the "
-        f"reference's own answer to a change of its weights by {NUDGE_ULPS[proof.precision]} ulp."
+        "Largest difference of each rung, and what is accepted there: relative L2 a tensor, "
+        "relative a point of a curve."
     )
+    if proof.steps:
+        ulps = NUDGE_ULPS[proof.precision]
+        yield (
+            f"Accepted for the training loss at the last step: {proof.tolerance:.2g}, from the "
+            f"reference's own answer to a change of its weights by {ulps} ulp."
+        )
     if proof.steps < proof.traced:
         yield (
             f"{proof.steps} of {proof.traced} steps are covered: behind them rounding alone may "
@@ -227,4 +246,6 @@ def markdown(proof: Proof) -> str:
         cells += ["–"] * (len(RUNGS) - len(cells))
         reason = f": {verdict.reason}" if verdict.reason else ""
         lines.append(f"| {verdict.engine} | " + " | ".join(cells) + f" | {verdict.state}{reason} |")
+    if found := accepted(proof):
+        lines.append("| accepted | " + " | ".join(found) + " | |")
     return "\n".join([*lines, "", *(f"- {line}" for line in notes(proof))]) + "\n"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from rich.console import Console
 
 from fwcompare.compose import compose
 from fwcompare.parity.cases import Case
+from fwcompare.parity.ladder import RUNGS, Rung
 from fwcompare.parity.mutations import find
 from fwcompare.parity.prove import Proof, Verdict, prove
 from fwcompare.testing import case_run
-from fwcompare.verbs.parity import exit_code
+from fwcompare.verbs.parity import accepted, exit_code, markdown, show
 
 SMALL = Case(
     "small",
@@ -61,6 +63,27 @@ def test_an_engine_that_refuses_is_named_and_alone_leaves_nothing_proven(cli):
 def test_exit_codes(states, code):
     verdicts = tuple(Verdict("jax", "native", state) for state in states)
     assert exit_code([Proof("pytorch", "float64", 10, 1e-11, verdicts)]) == code
+
+
+def test_every_rung_is_shown_with_what_is_accepted(capsys):
+    def verdict(engine, tolerance):
+        rungs = tuple(
+            Rung(name, 0.0 if name in ("P0", "P5") else 2e-14, 0.0 if name in ("P0", "P5") else t)
+            for name, t in zip(RUNGS, [0, 1e-11, 1e-11, tolerance, 5e-11, 0, 1e-11], strict=True)
+        )
+        return Verdict(engine, "native", "proven", rungs)
+
+    unsupported = Verdict("lightning", "native", "unsupported", (), "it cannot")
+    verdicts = (verdict("jax", 2e-11), verdict("keras_jax", 3e-11), unsupported)
+    proof = Proof("pytorch", "float64", 10, 1e-11, verdicts)
+    least = ["0", "1.0e-11", "1.0e-11", "2.0e-11", "5.0e-11", "0", "1.0e-11"]
+    assert accepted(proof) == least
+    assert f"| accepted | {' | '.join(least)} | |" in markdown(proof)
+    show(proof, Console(width=120))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "accepted " in line[:12]]
+    assert line.split() == ["accepted", *least]
+    alone = Proof("pytorch", "float64", 0, 0.0, (unsupported,))
+    assert not accepted(alone) and "accepted |" not in markdown(alone)
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn_bn"])
