@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ from fwcompare.spec import (
 from fwcompare.stats.criteria import Criteria
 from fwcompare.typed import build, convert
 
+#: What a tracking URI of MLflow begins with, besides those of its plugins.
+STORES = ("databricks", "http", "https", "mssql", "mysql", "postgresql", "sqlite")
+
 #: Texts that a language model writes where nobody says how many.
 SAMPLES = 2
 
@@ -56,6 +60,17 @@ class Tracking:
     uri: str | None
     #: Name of the MLflow experiment; None: fwcompare.
     experiment: str | None
+
+    def __post_init__(self) -> None:
+        if self.uri is None:
+            return
+        kind = re.split(r"[:+]", self.uri, maxsplit=1)[0]
+        known = {*STORES, *entry_points(group="mlflow.tracking_store").names}
+        if kind not in known:
+            raise RequestError(
+                f"tracking.uri begins with '{kind}', which is no kind of MLflow store.",
+                f"Choose from: {choices(known)}. A file is sqlite:////absolute/path/mlflow.db.",
+            )
 
 
 @dataclass(frozen=True)
