@@ -69,7 +69,7 @@ class Tracking:
         if kind not in known:
             raise RequestError(
                 f"tracking.uri begins with '{kind}', which is no kind of MLflow store.",
-                f"Choose from: {choices(known)}. A file is sqlite:////absolute/path/mlflow.db.",
+                f"There are {choices(known)}; a file is sqlite:////absolute/path/mlflow.db.",
             )
 
 
