@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fwcompare.data.batches import SPLITS, DataFolder
+from fwcompare.data.download import require_room
 from fwcompare.data.raw import Split
 from fwcompare.record import write_json
 
@@ -33,9 +35,13 @@ def write_folder(folder: Path, splits: Mapping[str, Split], meta: Mapping[str, A
     """Write the arrays of each split (NumPy's, or ``Pieces``), with the digest of their bytes.
 
     Raises:
+        RequestError: the disk has no room for them.
         OSError: the disk is full or cannot be written; nothing is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    arrays = [array for name in SPLITS for array in splits[name]]
+    need = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)
+    require_room(folder.parent, need, "The prepared dataset")
     part = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
     state = hashlib.sha256()
     try:

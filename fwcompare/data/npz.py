@@ -24,7 +24,13 @@ def load(path: Path, kind: str, classes: int | None, tokens: int | None = None) 
     Raises:
         RequestError: the file is no ``.npz`` file, or its arrays are not these.
     """
-    arrays = _arrays(path)
+    return raw(_arrays(path), path, kind, classes, tokens)
+
+
+def raw(
+    arrays: dict[str, np.ndarray], path: Path, kind: str, classes: int | None, tokens: int | None
+) -> Raw:
+    """The same for arrays by name, which come from ``path``."""
     whole = bool({"x", "y"} & set(arrays))
     names = (
         {"train": ("x", "y")} if whole else {part: (f"x_{part}", f"y_{part}") for part in SPLITS}

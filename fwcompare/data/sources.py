@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwcompare.data import fashion_mnist, npz, synthetic, synthetic_tokens
+from fwcompare.data import fashion_mnist, npy, npz, synthetic, synthetic_tokens
+from fwcompare.data.images import Images
 from fwcompare.data.pictures import Cifar10, Cifar100, Mnist
 from fwcompare.data.python_text import PythonPackages, PythonReference
 from fwcompare.data.raw import Raw, Split
@@ -200,26 +201,22 @@ class SyntheticTokens(TokenSource):
 
 
 @dataclass(frozen=True)
-class Npz(Unsplit):
-    """Arrays of one's own: ``x`` and ``y``, or ``x_train``, ``y_train`` and so on for val and test.
+class OwnArrays(Unsplit):
+    """What arrays of one's own share: ``x`` and ``y``, or ``x_train``, ``y_train`` and so on.
 
-    The fractions apply to the splits that the file does not hold.
+    The fractions apply to the splits that are not there.
     """
 
-    name = "npz"
-
-    file: str | None
     task: str
     #: None: one more than the largest label.
     classes: int | None
     #: How many token ids there are, where x holds such; None where it holds numbers.
-    tokens: int | None = None
+    tokens: int | None
     #: The token id with which x is filled up behind each sample's last token, if any is.
-    padding: int | None = None
+    padding: int | None
 
     def check(self) -> None:
         super().check()
-        require(self.file is not None, "file", self.file, "the path of an .npz file")
         one_of("task", self.task, (*KINDS, "language_modelling"))
         if self.classes is not None:
             require(self.classes >= 2, "classes", self.classes, "null or at least 2")
@@ -240,6 +237,22 @@ class Npz(Unsplit):
                 "Cut the text into samples of one length, and leave padding at null.",
             )
 
+
+@dataclass(frozen=True)
+class Npz(OwnArrays):
+    """Arrays of one's own in one file."""
+
+    name = "npz"
+
+    tokens: int | None = None
+    padding: int | None = None
+    #: The path of the file.
+    file: str | None = None
+
+    def check(self) -> None:
+        require(self.file is not None, "file", self.file, "the path of an .npz file")
+        super().check()
+
     @property
     def _path(self) -> Path:
         return Path(str(self.file)).expanduser().absolute()
@@ -254,6 +267,34 @@ class Npz(Unsplit):
 
     def load(self, downloads: Downloads) -> Raw:
         found = npz.load(self._path, self.task, self.classes, self.tokens)
+        return replace(found, padding=self.padding)
+
+
+@dataclass(frozen=True)
+class Npy(OwnArrays):
+    """Arrays of one's own in files of their own, which are mapped: they may exceed the memory."""
+
+    name = "npy"
+
+    tokens: int | None = None
+    padding: int | None = None
+    #: Folder of x.npy and y.npy.
+    folder: str | None = None
+
+    def check(self) -> None:
+        require(self.folder is not None, "folder", self.folder, "a folder of .npy files")
+        super().check()
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(self.folder)).expanduser().absolute()
+
+    def files(self) -> list[Path]:
+        return list(npy.paths(self._folder).values())
+
+    def load(self, downloads: Downloads) -> Raw:
+        arrays = npy.arrays(self._folder)
+        found = npz.raw(arrays, self._folder, self.task, self.classes, self.tokens)
         return replace(found, padding=self.padding)
 
 
@@ -274,6 +315,8 @@ SOURCES: dict[str, type[Source]] = {
         PythonReference,
         PythonPackages,
         Npz,
+        Npy,
+        Images,
         Csv,
         Parquet,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -207,6 +208,17 @@ def room_for(most_bytes: int) -> Iterator[None]:
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     with room_for(50_000), pytest.raises(RequestError, match=r"cannot be prepared in .*") as caught:
+        prepare("digits", SHIPPED, 0, tmp_path)
+    assert "paths.cache" in (caught.value.hint or "")
+    assert [path.name for path in (tmp_path / "datasets").iterdir()] == ["digits.lock"]
+
+
+def test_a_disk_without_room_is_told_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=400_000)  # digits take 467,220 bytes
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(RequestError, match=r"The prepared dataset needs 0\.4 MiB") as caught:
         prepare("digits", SHIPPED, 0, tmp_path)
     assert "paths.cache" in (caught.value.hint or "")
     assert [path.name for path in (tmp_path / "datasets").iterdir()] == ["digits.lock"]
