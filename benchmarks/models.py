@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,75 @@ SAMPLES = {
     "vit_tiny": SMALL_DIGITS,
 }
 
+
+@dataclass(frozen=True)
+class Published:
+    """A number of parameters that was published, and what a model of the zoo has at that size."""
+
+    model: str
+    sample: Sample
+    figure: int
+    source: str
+    #: Params that make it that size, beside those of the configuration.
+    params: Mapping[str, Any] = field(default_factory=dict)
+    #: What it has more or, below zero, less than the published one, and what that is.
+    differences: Mapping[str, int] = field(default_factory=dict)
+    #: Only layers whose name begins so are counted.
+    part: str = ""
+
+    @property
+    def count(self) -> int:
+        """The parameters of this project's model at that size."""
+        graph = built(self.model, self.sample, self.params).graph
+        return sum(
+            layer.trainable_count for layer in graph.layers if layer.name.startswith(self.part)
+        )
+
+
+PUBLISHED = (
+    Published("resnet18", IMAGENET, 11_689_512, "`num_params` of torchvision's `ResNet18_Weights`"),
+    Published("resnet50", IMAGENET, 25_557_032, "`num_params` of torchvision's `ResNet50_Weights`"),
+    Published(
+        "mobilenet_v2", IMAGENET, 3_504_872, "`num_params` of torchvision's `MobileNet_V2_Weights`"
+    ),
+    Published(
+        "vit_tiny",
+        IMAGENET,
+        5_717_416,
+        "DeiT-Ti (Touvron et al., 2021), as timm's `deit_tiny_patch16_224` has it",
+        {"patch": 16, "patches": 196, "features": 192, "heads": 3, "blocks": 12},
+        {"no token for the class": -192, "nor its position": -192},
+    ),
+    Published(
+        "gpt_small",
+        Sample((1024,), 50_257, tokens=50_257),
+        124_439_808,
+        "GPT-2, the smallest of its release (Radford et al., 2019)",
+        {"features": 768, "heads": 12, "blocks": 12},
+        {"logits with a kernel of their own": 768 * 50_257},
+    ),
+    Published(
+        "transformer_encoder",
+        LABELLED_TEXT,
+        18_914_304,
+        "the encoder of Vaswani et al. (2017), as `nn.TransformerEncoder` of PyTorch has it",
+        {"features": 512, "heads": 8, "hidden": 2048, "blocks": 6},
+        part="block",
+    ),
+    Published(
+        "lenet5",
+        DIGITS,
+        60_000,
+        "LeCun et al. (1998), section II.B",
+        {"padding": "valid"},
+        {
+            "connections that the original leaves out in its second convolution": 900,
+            "outputs that are trained": 850,
+            "pooling without weights": -44,
+        },
+    ),
+)
+
 HEAD = """# The models
 
 What `model=NAME` chooses from, at the size that is said beside it. Every one takes samples of other
@@ -71,6 +140,17 @@ activation as one; they are those of one forward pass for one sample.
 
 | model | layers | parameters | FLOPs | with |
 |---|---:|---:|---:|---|
+"""
+
+PUBLISHED_HEAD = """
+## Parameters as published
+
+Where a standard exists, a model has its number of parameters at its size, but for what is said. A
+test holds these numbers against each other. Of the other models there is no standard to be held
+against.
+
+| model | at | here | published | by | difference |
+|---|---|---:|---:|---|---|
 """
 
 
@@ -89,13 +169,17 @@ class Entry:
 def entries() -> Iterator[Entry]:
     """Every model in the configuration, by name."""
     for path in sorted(FOLDER.glob("*.yaml")):
-        declared = yaml.safe_load(path.read_text(encoding="utf-8"))
-        name, params, layers = declared["name"], declared["params"], FOLDER / declared["graph"]
-        sample = SAMPLES.get(name, DIGITS)
-        given = {"outputs": sample.outputs, **({"tokens": sample.tokens} if sample.tokens else {})}
-        input_type = TOKENS if sample.tokens else VALUES
-        graph = read(layers, {**params, **given}, sample.shape, input_type)
-        yield Entry(name, params, _comment(layers.read_text(encoding="utf-8")), sample, graph)
+        yield built(path.stem, SAMPLES.get(path.stem, DIGITS))
+
+
+def built(name: str, sample: Sample, changed: Mapping[str, Any] | None = None) -> Entry:
+    """A model for a sample, with some of its params changed."""
+    declared = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    params, layers = declared["params"] | (changed or {}), FOLDER / declared["graph"]
+    given = {"outputs": sample.outputs, **({"tokens": sample.tokens} if sample.tokens else {})}
+    input_type = TOKENS if sample.tokens else VALUES
+    graph = read(layers, {**params, **given}, sample.shape, input_type)
+    return Entry(name, params, _comment(layers.read_text(encoding="utf-8")), sample, graph)
 
 
 def _comment(text: str) -> str:
@@ -117,7 +201,22 @@ def page() -> str:
         f"{entry.sample} |\n"
         for entry in zoo
     ]
-    return HEAD + "".join(rows) + "".join(map(section, zoo))
+    return HEAD + "".join(rows) + published() + "".join(map(section, zoo))
+
+
+def published() -> str:
+    """The numbers of parameters that were published, beside those here."""
+    rows = []
+    for entry in PUBLISHED:
+        given = ", ".join(f"`{key}={value}`" for key, value in entry.params.items())
+        apart = "; ".join(f"{count:+,} {what}" for what, count in entry.differences.items())
+        alone = f"layers `{entry.part}*` alone" if entry.part else ""
+        size = ", ".join(filter(None, (str(entry.sample), given, alone)))
+        rows.append(
+            f"| {entry.model} | {size} | {entry.count:,} | {entry.figure:,} | {entry.source} | "
+            f"{apart or 'none'} |\n"
+        )
+    return PUBLISHED_HEAD + "".join(rows)
 
 
 def flops(count: int) -> str:
