@@ -118,7 +118,7 @@ class _Expansion:
                 f"{what} '{scope.prefix}{name}' needs another name: "
                 f"'{INPUT}' is the model's input, '{BLOCK_INPUT}' that of a block."
             )
-        if len(self.outputs) == LARGEST_COUNT:
+        if len(self.outputs) + len(self.absent) >= LARGEST_COUNT:
             raise RequestError(f"The model file makes more than {LARGEST_COUNT} layers and blocks.")
         full = scope.prefix + name
         if full in self.outputs or full in self.absent:

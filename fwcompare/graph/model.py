@@ -264,7 +264,7 @@ def _data_shapes(
     least, most = kind.arity
     data = incoming[:-1] if kind.masked else incoming
     if len(data) < least or (most is not None and len(data) > most):
-        count = f"{least}" if least == most else f"{least} or more"
+        count = f"{least}" if least == most else f"{least} {f'to {most}' if most else 'or more'}"
         mask = " and a mask" if kind.masked else ""
         raise Misfit(f"takes {count} input(s){mask}, got {len(inputs)}: {choices(inputs)}")
     if kind.masked and incoming[-1] != data[-1][:1]:

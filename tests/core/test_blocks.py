@@ -116,6 +116,14 @@ def test_a_block_is_the_same_as_its_layers_written_out(build):
         (f"{{repeat: 2, as: width, name: 'b${{width}}', layers: [{DENSE}]}}", ["hide", "'width'"]),
         (f"{{repeat: 9, as: 5, name: 'b${{i}}', layers: [{DENSE}]}}", ["'as'", "5"]),
         (f"{{repeat: 10001, name: 'b${{i}}', layers: [{DENSE}]}}", ["more than 10000"]),
+        (
+            f"{{name: a, kind: flatten}}\n- {{repeat: 20000, name: 'b${{i}}', layers: [{DENSE}]}}",
+            ["more than 10000"],
+        ),
+        (
+            f"{{repeat: 1000000000, when: false, name: 'b${{i}}', layers: [{DENSE}]}}",
+            ["more than 10000"],
+        ),
         (f"{{repeat: 2, layers: [{DENSE}]}}", ["needs a name"]),
         (f"{{name: b, layers: [{DENSE}], width: 3}}", ["'b'", "'width'", "repeat"]),
         ("{name: b, layers: []}", ["'b'", "at least one layer"]),
