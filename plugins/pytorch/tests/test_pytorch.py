@@ -264,3 +264,24 @@ def test_what_was_used_is_on_record(pool: WarmPool, tmp_path: Path) -> None:
     assert facts["device"] == "cpu"
     assert facts["execution"] == "eager"
     assert facts["threads"] == 1
+
+
+def test_a_model_to_be_filled_draws_nothing_and_keeps_its_constants() -> None:
+    import torch
+    from torch import nn
+
+    from fwcompare_pytorch.drawing import Undrawn
+
+    before = torch.get_rng_state()
+    with Undrawn():
+        nn.Conv2d(3, 4, 3)
+        nn.ConvTranspose2d(3, 4, 3)
+        nn.Linear(3, 4)
+        nn.Embedding(3, 4)
+        nn.LSTM(3, 4)
+        norm = nn.BatchNorm2d(3)
+        bias = nn.init.zeros_(nn.Parameter(torch.full((3,), 7.0)))
+    assert torch.equal(torch.get_rng_state(), before), "numbers were drawn"
+    assert norm.weight.tolist() == [1, 1, 1] and bias.tolist() == [0, 0, 0]
+    nn.Linear(3, 4)
+    assert not torch.equal(torch.get_rng_state(), before), "outside of it they are"

@@ -22,6 +22,7 @@ from fwcompare.graph.norms import BatchNorm
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
 from fwcompare_pytorch import audit, compilations
+from fwcompare_pytorch.drawing import Undrawn
 from fwcompare_pytorch.model import GraphModel
 from fwcompare_pytorch.optimizers import Update
 from fwcompare_pytorch.precision import Arithmetic
@@ -64,7 +65,8 @@ class PyTorchTrainer:
         self.device = _device(spec.device.name)
         self.arithmetic = Arithmetic(spec, self.device)
         factory = {"device": self.device, "dtype": self.arithmetic.dtype}
-        self.model = GraphModel(job.graph, spec.aligned, **factory)
+        with Undrawn():
+            self.model = GraphModel(job.graph, spec.aligned, **factory)
         self.model.fill(job.initial_weights)
         scaled = self.arithmetic.scaler is not None
         self.update = Update(spec.optimizer, self.model, spec.aligned, scaled, self.fuses())
