@@ -174,6 +174,12 @@ def layer_cases() -> Iterator[Case]:
     for label, steps in (("even", 8), ("odd", 7)):
         yield from _steps(label, (steps, 2))
     yield _image("conv2d, then flatten", _conv(padding="same", stride=2))
+    yield _image(
+        "convolutions through one channel",
+        _conv("narrow", filters=1),
+        {"name": "wide", "kind": "conv2d_transpose", "filters": 3, "kernel_size": 3, "stride": 2},
+        {"name": "narrower", "kind": "conv2d", "filters": 1, "kernel_size": [1, 3]},
+    )
     yield Case(
         "dense, global pooling",
         EVEN,

@@ -117,8 +117,8 @@ def _conv(kind: str, **options: Any) -> dict[str, Any]:
         (FRONTS, _conv("conv2d", stride=2, dilation=2), (9, 9, 2)),
         (FRONTS, _conv("conv1d", stride=2, dilation=2), (9, 2)),
         (["keras_tensorflow"], _conv("depthwise_conv2d", stride=[1, 2]), (9, 9, 2)),
-        (["keras_torch"], _conv("conv2d", filters=1), (9, 9, 2)),
-        (["keras_torch"], _conv("conv2d_transpose"), (9, 9, 1)),
+        ([], _conv("conv2d", filters=1), (9, 9, 2)),
+        ([], _conv("conv2d_transpose"), (9, 9, 1)),
         ([], _conv("depthwise_conv2d", stride=2, dilation=2), (9, 9, 2)),
     ],
 )

@@ -8,12 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fwcompare.spec import RunSpec
-from fwcompare_keras.refusals import (
-    lone_channel,
-    refusal,
-    strided_and_dilated,
-    unequal_depthwise_strides,
-)
+from fwcompare_keras.refusals import refusal, strided_and_dilated, unequal_depthwise_strides
 
 
 @dataclass(frozen=True)
@@ -101,9 +96,7 @@ def _refuses_on_jax(spec: RunSpec) -> str | None:
 
 
 def _refuses_on_torch(spec: RunSpec) -> str | None:
-    in_float64_on_cpu = spec.precision == "float64" and spec.device.name == "cpu"
-    rules = [strided_and_dilated, lone_channel] if in_float64_on_cpu else [strided_and_dilated]
-    return _needs_compiler(spec) or refusal("keras_torch", spec, rules)
+    return _needs_compiler(spec) or refusal("keras_torch", spec, [strided_and_dilated])
 
 
 def _needs_compiler(spec: RunSpec) -> str | None:

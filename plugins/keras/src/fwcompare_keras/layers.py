@@ -45,6 +45,12 @@ class Style:
         """Whether Keras's deviations on PyTorch alone are to be cured."""
         return self.aligned and keras.config.backend() == "torch"
 
+    @property
+    def cures_lone_channels(self) -> bool:
+        """Whether a kernel with an axis of length one must be copied to be trained at all, in
+        either semantics."""
+        return self.dtype == "float64" and keras.config.backend() == "torch"
+
 
 #: What is called on the input tensors: a layer, or for an activation its function.
 Constructor = Callable[[Layer, Style], Callable[..., Any]]
@@ -57,6 +63,8 @@ def _dense(layer: Layer, style: Style) -> keras.layers.Layer:
 def _convolution(layer: Layer, style: Style) -> keras.layers.Layer:
     kind = layer.kind
     native = [layers.Conv1D, layers.Conv2D][kind.rank - 1]
+    if native is layers.Conv2D and kind.filters == 1 and style.cures_lone_channels:
+        from fwcompare_keras.torch_layers import LoneChannelConv2D as native
     return native(
         kind.filters,
         kind.kernel_size,
@@ -82,7 +90,10 @@ def _depthwise_conv2d(layer: Layer, style: Style) -> keras.layers.Layer:
 
 def _conv2d_transpose(layer: Layer, style: Style) -> keras.layers.Layer:
     kind = layer.kind
-    return layers.Conv2DTranspose(
+    native = layers.Conv2DTranspose
+    if layer.input_shapes[0][-1] == 1 and style.cures_lone_channels:
+        from fwcompare_keras.torch_layers import LoneChannelConv2DTranspose as native
+    return native(
         kind.filters,
         kind.kernel_size,
         strides=kind.stride,

@@ -37,24 +37,3 @@ def unequal_depthwise_strides(layer: Layer) -> str | None:
     if layer.kind.kind == "depthwise_conv2d" and len(set(options["stride"])) > 1:
         return "TensorFlow needs one stride for height and width. Make them equal."
     return None
-
-
-def lone_channel(layer: Layer) -> str | None:
-    """PyTorch 2.13 cannot differentiate these in float64 on a CPU, with a kernel in Keras's
-    layout."""
-    options, channels = layer.kind.options(), layer.input_shapes[0][-1]
-    if layer.kind.kind == "conv2d" and (
-        options["filters"] == 1 and channels > 1 and options["kernel_size"] != [1, 1]
-    ):
-        return (
-            "in float64 on a CPU PyTorch fails on a convolution to one channel from several. "
-            "Choose two filters or float32."
-        )
-    if layer.kind.kind == "conv2d_transpose" and (
-        options["filters"] > 1 and channels == 1 and options["kernel_size"] != [1, 1]
-    ):
-        return (
-            "in float64 on a CPU PyTorch fails on a transposed convolution of one channel to "
-            "several. Choose float32."
-        )
-    return None

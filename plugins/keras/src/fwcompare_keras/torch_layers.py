@@ -1,4 +1,5 @@
-"""Cures of two layers that Keras computes differently on PyTorch than on its other backends."""
+"""Cures of layers that Keras computes differently on PyTorch than on its other backends, or that
+PyTorch cannot differentiate as Keras hands them over."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from keras import layers, ops
 
 from fwcompare.graph.windows import same_padding
@@ -61,3 +63,34 @@ class UnevenAveragePooling1D(_UnevenAveragePooling, layers.AveragePooling1D):
 
 class UnevenAveragePooling2D(_UnevenAveragePooling, layers.AveragePooling2D):
     """Over images."""
+
+
+def _as_pytorchs_own(kernel: Any) -> torch.Tensor:
+    """The same kernel in Keras's axes, laid out in memory as PyTorch lays out its own.
+
+    Seen through Keras's layout an axis of length one has a stride that PyTorch's convolutions in
+    float64 do not take in the backward pass: "grad_weight must be contiguous".
+    """
+    native = ops.convert_to_tensor(kernel).permute(3, 2, 0, 1)
+    return native.clone(memory_format=torch.contiguous_format).permute(2, 3, 1, 0)
+
+
+class LoneChannelConv2D(layers.Conv2D):
+    """A convolution to one channel from several, whose kernel is copied at each call."""
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        return super().convolution_op(inputs, _as_pytorchs_own(kernel))
+
+
+class LoneChannelConv2DTranspose(layers.Conv2DTranspose):
+    """A transposed convolution of one channel to several, whose kernel is copied at each call."""
+
+    def call(self, inputs: Any) -> Any:
+        outputs = ops.conv_transpose(
+            inputs,
+            _as_pytorchs_own(self.kernel),
+            strides=list(self.strides),
+            padding=self.padding,
+            data_format=self.data_format,
+        )
+        return outputs + self.bias if self.use_bias else outputs
