@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol, runtime_checkable
 
 import keras
@@ -65,9 +65,15 @@ class Network:
                     self.trainable[name] = variable
                 if parameter.role == "kernel":
                     self.kernels[name] = variable
+        self._tensors = tensors
         self.model = model_class()(source, tensors[graph.layers[-1].name])
-        del tensors[INPUT]
-        self._every_layer = keras.Model(source, tensors)
+
+    @cached_property
+    def _every_layer(self) -> keras.Model:
+        """The same layers with every output. Made where a proof asks for them: it takes as long as
+        a large part of the model itself."""
+        outputs = dict(self._tensors)
+        return keras.Model(outputs.pop(INPUT), outputs)
 
     @staticmethod
     def _variable(native: Any, name: str) -> Any:
