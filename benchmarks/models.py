@@ -133,7 +133,7 @@ HEAD = """# The models
 What `model=NAME` chooses from, at the size that is said beside it. Every one takes samples of other
 shapes too, and `model.params.NAME=VALUE` changes what stands under its name. Padding is
 TensorFlow's `same`, whatever the original used, so that every framework computes the same. The
-layers of a model are listed by `fwcompare show NAME`.
+layers of a model, on a small dataset that fits, are listed by `fwcompare show NAME`.
 
 Written by `python benchmarks/models.py > docs/models.md`. A multiply-add counts as two FLOPs, an
 activation as one; they are those of one forward pass for one sample.

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fwcompare import verbs
 from fwcompare.arms import load_runs
 from fwcompare.compose import compose
+from fwcompare.errors import RequestError
 from fwcompare.record import SAMPLES_FILE
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -29,6 +31,19 @@ def test_a_choice_of_the_zoo_is_that_model_made_small(name, cache):
     plan = compose([f"zoo={name}", f"paths.cache={cache}", "trainer.batch_size=16"]).plan()
     assert plan.spec.model.name == name
     assert plan.spec.model.graph.parameter_count < 200_000
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_shown_by_its_name_alone(name, cache, monkeypatch, capsys):
+    monkeypatch.setenv("FWCOMPARE_CACHE", str(cache))
+    assert verbs.call("show", [name]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{name} on ") and "parameters" in shown
+
+
+def test_a_model_that_does_not_fit_what_was_asked_for_is_not_shown_on_something_else(cache):
+    with pytest.raises(RequestError, match="it takes token ids"):
+        verbs.call("show", ["lstm", "dataset=digits", f"paths.cache={cache}"])
 
 
 def test_every_task_is_in_the_zoo():

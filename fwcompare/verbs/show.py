@@ -2,6 +2,7 @@
 
 fwcompare show cnn
 fwcompare show my_model dataset=fashion_mnist --config-dir my_conf
+fwcompare show zoo=gpt_small
 fwcompare show resnet_small --format mermaid > resnet_small.mmd
 """
 
@@ -17,7 +18,9 @@ from rich import box
 from rich.table import Table
 
 from fwcompare.compose import compose
+from fwcompare.config import Configuration
 from fwcompare.diagram import mermaid, rails, shape_words
+from fwcompare.errors import RequestError
 from fwcompare.graph import INPUT, Graph, Layer
 from fwcompare.terminal import stdout
 
@@ -32,14 +35,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    model = arguments.model if "=" in arguments.model else f"model={arguments.model}"
-    made = compose([model, *arguments.overrides], arguments.config_dir)
-    graph = made.graph()
+    made, graph = _composed(arguments)
     if arguments.format == "mermaid":
         sys.stdout.write(mermaid(graph))
     else:
-        stdout().print(layer_table(graph, str(made.section("model")["name"])))
+        model, dataset = made.section("model")["name"], made.section("dataset")["name"]
+        stdout().print(layer_table(graph, f"{model} on {dataset}"))
     return 0
+
+
+def _composed(arguments: argparse.Namespace) -> tuple[Configuration, Graph]:
+    """The model on the dataset that is chosen or, where it does not fit the one that is chosen by
+    default, on that of the zoo's choice of its name."""
+    name, overrides, folder = arguments.model, arguments.overrides, arguments.config_dir
+    model = name if "=" in name else f"model={name}"
+    made = compose([model, *overrides], folder)
+    try:
+        return made, made.graph()
+    except RequestError as misfit:
+        if model == name or any(o.startswith(("dataset", "task")) for o in overrides):
+            raise
+        try:
+            zoo = compose([f"zoo={name}"], folder)
+        except RequestError:
+            raise misfit from None
+    fitting = [f"{part}={zoo.section(part)['name']}" for part in ("dataset", "task")]
+    made = compose([model, *fitting, *overrides], folder)
+    return made, made.graph()
 
 
 def layer_table(graph: Graph, name: str) -> Table:
