@@ -22,6 +22,7 @@ from fwcompare import metrics
 from fwcompare.config import Compare, Parity, Tracking
 from fwcompare.data.sources import SOURCES
 from fwcompare.errors import RequestError
+from fwcompare.preflight import Preflight
 from fwcompare.spec import (
     OPTIMIZERS,
     Device,
@@ -62,7 +63,7 @@ GROUPS = {
 RULES: dict[str, type] = {"optimizer": Optimizer, "scheduler": Scheduler}
 
 #: The nodes that are no groups.
-NODES = ("trainer", "measure", "sweep", "compare", "parity", "paths")
+NODES = ("trainer", "measure", "sweep", "compare", "parity", "preflight", "paths")
 
 #: The dataclass that reads a group or a node, the same for all of its choices.
 READERS: dict[str, type] = {
@@ -76,6 +77,7 @@ READERS: dict[str, type] = {
     "measure": Measure,
     "compare": Compare,
     "parity": Parity,
+    "preflight": Preflight,
 }
 
 #: Keys that are named otherwise in their dataclass.

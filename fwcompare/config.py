@@ -15,7 +15,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from fwcompare import __version__, metrics
+from fwcompare import __version__, capacity, metrics
+from fwcompare.capacity import Capacity
 from fwcompare.data.batches import DataFolder
 from fwcompare.errors import RequestError, UnsupportedError, choices, unknown
 from fwcompare.graph import Graph, load
@@ -24,7 +25,9 @@ from fwcompare.graph.masks import NO_PADDING, PaddingMask
 from fwcompare.graph.read import read
 from fwcompare.graph.weights import digest
 from fwcompare.launch import physical_cores
-from fwcompare.plugin import distribution, front, installed, missing, versions
+from fwcompare.memory import MIB
+from fwcompare.plugin import distribution, footprint, front, installed, missing, versions
+from fwcompare.preflight import Preflight, Subject, Verdict, hopeless, judge
 from fwcompare.record import FINAL_WEIGHTS
 from fwcompare.spec import (
     PROOF_PRECISIONS,
@@ -115,6 +118,8 @@ class Plan:
     spec: RunSpec
     outputs: Path
     tracking: Tracking
+    #: What should be known before it is started, such as that memory is tight; mostly nothing.
+    remark: str = ""
 
 
 def new_run_id(engine: str, model: str, seed: int) -> str:
@@ -204,11 +209,17 @@ class Configuration:
         return build(Compare, self.section("compare"), "compare")
 
     @cached_property
+    def preflight(self) -> Preflight:
+        return build(Preflight, self.section("preflight"), "preflight")
+
+    @cached_property
     def engine(self) -> str:
         return str(self.section("framework").get("name"))
 
-    def plan(self, progress: Any = None) -> Plan:
+    def plan(self, progress: Any = None, refuse: bool = True) -> Plan:
         """Check everything and prepare the data.
+
+        ``refuse`` asks for a refusal of what will not fit into memory.
 
         Raises:
             RequestError: what was asked is wrong.
@@ -221,14 +232,66 @@ class Configuration:
         if reason:
             name = spec.framework.name
             raise UnsupportedError(reason if name in reason else f"{name}: {reason}")
+        remark = self._fitting(spec) if refuse else ""
         self._check_outputs()
-        return Plan(spec, self.outputs, self.tracking)
+        return Plan(self._with_expectation(spec), self.outputs, self.tracking, remark)
+
+    def _fitting(self, spec: RunSpec) -> str:
+        """What should be said of the memory that a run needs; empty where there is plenty.
+
+        Raises:
+            RequestError: it will not fit, whatever the engine.
+            UnsupportedError: it will not fit in this engine.
+        """
+        subject = self.subject(spec)
+        if hopeless(subject) or self.preflight.mode != "skip":
+            there = self.preflight.capacity(lambda: capacity.of_device(spec.device.name))
+            verdict = self.verdict(spec, subject, there)
+            refused = verdict.fits in ("no", "never")
+            if refused and (self.preflight.mode == "refuse" or hopeless(subject)):
+                raise verdict.error
+            return f"{verdict.message} {verdict.hint}".strip()
+        return ""
+
+    def subject(self, spec: RunSpec) -> Subject:
+        """What preflight looks at."""
+        data = DataFolder.open(Path(spec.dataset.folder), spec.task.reconstructs)
+        return Subject.of(spec, spec.model.graph, data)
+
+    def verdict(self, spec: RunSpec, subject: Subject, there: Capacity | None) -> Verdict:
+        """Whether a run fits into the memory that there is."""
+        depth = spec.model.params.get("depth")
+        data = DataFolder.open(Path(spec.dataset.folder), spec.task.reconstructs)
+
+        def shallower(value: int) -> Graph | None:
+            try:
+                return self._model(data, {"depth": value})[1]
+            except RequestError:
+                return None
+
+        return judge(
+            subject,
+            spec.framework.name,
+            footprint(front(spec.framework.name)),
+            there,
+            depth if isinstance(depth, int) else None,
+            shallower,
+        )
+
+    def _with_expectation(self, spec: RunSpec) -> RunSpec:
+        """The spec with what is expected of its run, for the record; nothing where it is not
+        looked at."""
+        if self.preflight.mode == "skip":
+            return spec
+        found = self.subject(spec).expected(footprint(front(spec.framework.name)))
+        return spec.but(expected={"memory/expected_rss_mib": found.peak / MIB})
 
     def _check_top_level(self) -> None:
         known = {
             *("dataset", "task", "framework", "model", "optimizer", "scheduler", "device"),
             *("precision", "execution", "semantics", "init", "tracking", "seed", "trainer"),
             *("measure", "sweep", "compare", "parity", "paths", "experiment", "zoo"),
+            "preflight",
         }
         for key in self.cfg:
             if key not in known:
@@ -449,14 +512,18 @@ class Configuration:
         seed = convert(int, self.cfg.get("seed"), "seed")
         return self._model(self._data(seed, None))[1]
 
-    def _model(self, data: DataFolder) -> tuple[Model, Graph]:
+    def _model(
+        self, data: DataFolder, others: Mapping[str, Any] | None = None
+    ) -> tuple[Model, Graph]:
+        """The model on a dataset; ``others`` are params with another value."""
         section = self.section("model")
         if set(section) != {"name", "graph", "params"}:
             raise RequestError(
                 "The model needs 'name', 'graph' and 'params' and nothing else, got "
                 f"{choices(map(str, section))}."
             )
-        params = convert(dict[str, Any], section["params"] or {}, "model.params")
+        given_params = convert(dict[str, Any], section["params"] or {}, "model.params")
+        params = {**given_params, **(others or {})}
         path = self.find_graph(str(section["graph"]))
         # On a dataset of numbers a model of tokens is refused by its embedding, which says why.
         padding = NO_PADDING if data.padding is None else data.padding

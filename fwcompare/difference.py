@@ -90,7 +90,7 @@ def _values(section: str, side: Side) -> Iterator[tuple[str, Any]]:
 
 def _configuration(spec: RunSpec) -> dict[str, Any]:
     data = {key: value for key, value in spec.to_json().items() if key not in _OWN}
-    del data["versions"]
+    del data["versions"], data["expected"]
     data["dataset"].pop("folder")
     # Layers are told apart by the digest; layer by layer they would hide the rest.
     del data["model"]["layers"]

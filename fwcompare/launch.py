@@ -56,6 +56,7 @@ WORKER_ROOMS = (
     "summary.py",
     "metrics.py",
     "probe.py",
+    "footprint.py",
     "machine.py",
     "work.py",
     "data/__init__.py",

@@ -59,6 +59,8 @@ class Cell:
     refusal: str = ""
     #: Whether it repeats a cell of the baseline, as an A/A control.
     control: bool = False
+    #: What should be known before it is started.
+    remark: str = ""
 
     def listing(self) -> dict[str, Any]:
         return {
@@ -200,6 +202,8 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
             f"as {kept} in this engine: one cell",
             style="dim",
         )
+    for remark in dict.fromkeys(cell.remark for cell in made.cells if cell.remark):
+        console.print(Text(f"Warning: {remark}", style="yellow"), soft_wrap=True)
     made.folder.mkdir(parents=True, exist_ok=True)
     made.peaks = _peaks(made.cells)
     made.write()
@@ -426,7 +430,7 @@ def _cell(config: Any, overrides: list[str], loader: Any, base: Configuration) -
     try:
         plan = configuration(loader.load_sweep_config(config, overrides)).plan()
         cell.engine, cell.seed = plan.spec.framework.name, plan.spec.seed
-        cell.spec = plan.spec.but(run=run)
+        cell.spec, cell.remark = plan.spec.but(run=run), plan.remark
     except Exception as error:
         refusal = unsupported_cell(error)
         if refusal is None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from fwcompare.data.batches import Arrays, DataFolder, Feed
 from fwcompare.errors import RequestError, unknown
+from fwcompare.footprint import PLAIN, Footprint
 from fwcompare.graph import Graph, Weights, load
 from fwcompare.probe import Probe
 from fwcompare.record import INITIAL_WEIGHTS
@@ -142,7 +143,11 @@ class Trainer(Protocol):
 
 @runtime_checkable
 class Front(Protocol):
-    """The import-free side of an engine, safe to load in the parent."""
+    """The import-free side of an engine, safe to load in the parent.
+
+    It may have a ``footprint`` besides: what the engine takes in memory and time, by which a run is
+    judged before it is started.
+    """
 
     #: Engine name: ``framework=<name>``, the tag in MLflow, the row in tables.
     name: str
@@ -191,6 +196,12 @@ def front(name: str) -> Front:
             "See the page on adding a framework: docs/how-to/add-a-framework.md",
         )
     return loaded
+
+
+def footprint(engine: Front) -> Footprint:
+    """What an engine takes beyond the mathematics: its own word, or that of a plain one."""
+    stated: Footprint = getattr(engine, "footprint", PLAIN)
+    return stated
 
 
 def distribution(name: str) -> str:

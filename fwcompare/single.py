@@ -63,6 +63,8 @@ def execute(plan: Plan) -> tuple[Path, RunRecord]:
     spec = spec.but(run=new_run_id(spec.framework.name, spec.model.name, spec.seed))
     folder = plan.outputs / "runs" / spec.run
     label = f"{spec.framework.name}/{spec.model.name} s{spec.seed}"
+    if plan.remark:
+        console.print(Text(f"Warning: {plan.remark}", style="yellow"), soft_wrap=True)
     with Display(console, 1) as display:
         display.begin(spec)
         record = launch.run(spec, folder, display.event)

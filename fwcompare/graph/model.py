@@ -20,6 +20,10 @@ VALUES, TOKENS = "values", "tokens"
 #: What a layer may give instead of numbers: for each step whether it counts.
 MASK = "mask"
 
+#: Bits of a dimension beyond which a layer is refused. Shapes and counts are exact at any size;
+#: this only keeps them within what Python writes out as digits.
+_MOST_BITS = 4000
+
 #: How messages call what an input holds.
 _WORDS = {VALUES: "numbers", TOKENS: "token ids", MASK: "a mask"}
 
@@ -233,6 +237,8 @@ def _layer(
         kind = make(kind_name, options)
         _check_types(kind, inputs, types, shapes)
         shape = kind.output_shape(*_data_shapes(kind, inputs, incoming))
+        if any(size.bit_length() > _MOST_BITS for size in shape):
+            raise Misfit("a dimension of the output has more than a thousand digits")
     except Misfit as misfit:
         raise RequestError(f"{where} ({kind_name}) with input {shown}: {misfit}.") from misfit
     except RequestError as error:

@@ -36,7 +36,8 @@ def read(
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RequestError(f"The model file {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # A ValueError: no UTF-8, or a number of more digits than Python reads.
         raise RequestError(f"The model file {path} is not valid YAML: {error}") from error
     layers = loaded.get("layers") if isinstance(loaded, Mapping) else loaded
     if not isinstance(layers, list):

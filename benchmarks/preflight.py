@@ -1,0 +1,290 @@
+"""``docs/preflight.md``: what preflight expects of the zoo's models, against what they take.
+
+    .venv/bin/python benchmarks/preflight.py [--engines pytorch,jax,tensorflow] [--keep FILE]
+
+Every model is trained for a few steps in a process of its own, large enough to stand out above what
+the framework itself takes. ``--keep`` holds the measurements: what is there is not run again, and
+only the expectation is worked out anew. Takes about half an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from machine import machine
+from page import machine_line, table
+
+from fwcompare import roofline
+from fwcompare.memory import MIB
+from fwcompare.verbs.preflight import look
+
+PAGE = Path("docs/preflight.md")
+COMMAND = Path(sys.executable).with_name("fwcompare")
+
+#: The bounds that the estimates are held to.
+MEMORY_BOUND = 0.25
+TIME_BOUND = 2.0
+
+STEPS = 12
+
+COMMON = (
+    "device.threads=1",
+    "tracking=none",
+    "trainer.epochs=1",
+    f"trainer.max_steps={STEPS}",
+    "trainer.samples=0",
+    "measure.predict_s=0.02",
+    "preflight.mode=warn",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model at a size, on data of a size."""
+
+    name: str
+    batch: int
+    options: tuple[str, ...]
+
+    @property
+    def overrides(self) -> list[str]:
+        model = [] if self.name == "baseline" else [f"model={self.name}"]
+        return [*model, f"trainer.batch_size={self.batch}", *COMMON, *self.options]
+
+
+def _images(side: int, batch: int) -> tuple[str, ...]:
+    return (
+        "dataset=synthetic",
+        f"dataset.params.input_shape=[{side},{side},3]",
+        f"dataset.params.samples={batch * STEPS * 3 // 2}",
+        "dataset.params.outputs=10",
+    )
+
+
+def _tokens(steps: int, batch: int) -> tuple[str, ...]:
+    return (
+        "dataset=synthetic_tokens",
+        f"dataset.params.steps={steps}",
+        f"dataset.params.samples={batch * STEPS * 3 // 2}",
+        "dataset.params.tokens=1000",
+    )
+
+
+def _image_case(name: str, side: int, batch: int, *options: str) -> Case:
+    return Case(name, batch, (*_images(side, batch), *options))
+
+
+#: What nothing is expected of but the framework itself.
+BASELINE = Case("baseline", 16, ("model=logistic", "dataset=digits"))
+
+CASES = (
+    _image_case("mlp", 64, 64, "model.params.width=1024"),
+    _image_case("lenet5", 128, 64),
+    _image_case("cnn", 48, 64),
+    _image_case("cnn_bn", 48, 64),
+    _image_case("article", 48, 32),
+    _image_case("article_full", 48, 16, "model.params.depth=6"),
+    _image_case("resnet_small", 64, 64),
+    _image_case("resnet18", 64, 32),
+    _image_case("resnet50", 64, 16),
+    _image_case("mobilenet_v2", 96, 32),
+    _image_case("vit_tiny", 32, 32, "model.params.patches=256", "model.params.features=128"),
+    _image_case("autoencoder", 96, 32, "task=reconstruction"),
+    _image_case("unet_small", 64, 32),
+    Case("lstm", 64, (*_tokens(96, 64), "model.params.units=512", "model.params.features=256")),
+    Case("gru", 64, (*_tokens(96, 64), "model.params.units=512", "model.params.features=256")),
+    Case(
+        "transformer_encoder", 32,
+        (*_tokens(128, 32), "model.params.features=256", "model.params.hidden=1024"),
+    ),
+    Case(
+        "gpt_small", 32,
+        (
+            "dataset=python_reference", "task=language_modelling", "dataset.params.steps=128",
+            "model.params.features=256",
+        ),
+    ),
+)  # fmt: skip
+
+
+def measured(engine: str, case: Case) -> dict[str, Any]:
+    """The metrics of a run, or why there are none."""
+    with tempfile.TemporaryDirectory(prefix="fwcompare-") as folder:
+        subprocess.run(
+            [COMMAND, f"framework={engine}", *case.overrides],
+            cwd=folder, env=dict(os.environ), capture_output=True, check=False,
+        )  # fmt: skip
+        for record in Path(folder).glob("outputs/runs/*/record.json"):
+            found = json.loads(record.read_text(encoding="utf-8"))
+            return {"status": found["status"], "reason": found["reason"], **found["metrics"]}
+    return {"status": "refused"}
+
+
+def gathered(engines: Sequence[str], cases: Sequence[Case], keep: Path) -> dict[str, Any]:
+    """Measurements by engine and model; those that are kept already are not made again."""
+    found = json.loads(keep.read_text(encoding="utf-8")) if keep.is_file() else {}
+    found.setdefault("machine", machine())
+    for engine in engines:
+        own = found.setdefault(engine, {})
+        for case in (BASELINE, *cases):
+            key = " ".join(case.overrides)
+            if own.get(case.name, {}).get("key") != key:
+                own[case.name] = {"key": key, **measured(engine, case)}
+                keep.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """Expected and measured, of one model in one engine; MiB and milliseconds."""
+
+    engine: str
+    case: Case
+    memory: tuple[float, float]
+    step: tuple[float, float]
+
+    @property
+    def memory_ratio(self) -> float:
+        return self.memory[0] / self.memory[1]
+
+    @property
+    def time_ratio(self) -> float:
+        return self.step[0] / self.step[1]
+
+
+def rows(found: dict[str, Any], engines: Sequence[str], cases: Sequence[Case]) -> Iterator[Row]:
+    """Every model that was measured in an engine."""
+    peak = roofline.Peak.from_json(found["peak"])
+    for engine in engines:
+        base = found[engine]["baseline"]["memory/peak_rss_mib_train"]
+        for case in cases:
+            own = found[engine].get(case.name, {})
+            if own.get("status") != "ok":
+                continue
+            (told,) = look([*case.overrides, f"framework={engine}"], None, None, peak).rows
+            assert told.duration is not None
+            yield Row(
+                engine,
+                case,
+                (told.memory.above_base / MIB, own["memory/peak_rss_mib_train"] - base),
+                (told.duration.step_s * 1e3, own["perf/step_ms_median"]),
+            )
+
+
+TEXT = """\
+# What preflight expects, and what is taken
+
+Written by `python benchmarks/preflight.py`; do not edit.
+[What preflight does](how-to/preflight.md).
+
+{machine}
+
+Every model of the zoo is trained for {steps} steps on one thread, float32 and Adam, each in a fresh
+process. *Memory* is the peak of resident memory in training above the baseline, which is the same
+peak of the smallest model (`model=logistic dataset=digits`) in the same engine; *expected* is what
+`fwcompare preflight` says without the framework's own. *Step* is the median steady step, against
+what is expected from the machine's measured peak. The bounds are 25 % of memory and a factor of 2
+of time; what is beyond them is in bold. Each number is of one run: that a run of the same model
+takes some per cent more or less memory, as its allocator happens to go, is not in the table.
+
+{summary}
+
+{table}
+
+What each model was trained with, besides `{common}`:
+
+{options}
+"""
+
+
+def page(found: dict[str, Any], engines: Sequence[str], cases: Sequence[Case]) -> str:
+    """The whole page."""
+    told = list(rows(found, engines, cases))
+    head = ["engine", "model", "memory, MiB", "expected", "ratio", "step, ms", "expected", "ratio"]
+    summary = [
+        ["engine", "baseline, MiB", "memory within 25 %", "median ratio", "time within 2x",
+         "median ratio"],
+    ]  # fmt: skip
+    lines = []
+    for engine in engines:
+        own = [row for row in told if row.engine == engine]
+        near = sum(_memory_holds(row) for row in own)
+        soon = sum(_time_holds(row) for row in own)
+        base = found[engine]["baseline"]["memory/peak_rss_mib_train"]
+        lines.append(
+            [
+                engine, f"{base:,.0f}",
+                f"{near} of {len(own)}", f"{statistics.median(r.memory_ratio for r in own):.2f}",
+                f"{soon} of {len(own)}", f"{statistics.median(r.time_ratio for r in own):.2f}",
+            ]
+        )  # fmt: skip
+    body = [
+        [
+            row.engine, row.case.name,
+            f"{row.memory[1]:,.0f}", f"{row.memory[0]:,.0f}",
+            _marked(f"{row.memory_ratio:.2f}", _memory_holds(row)),
+            f"{row.step[1]:,.0f}", f"{row.step[0]:,.0f}",
+            _marked(f"{row.time_ratio:.2f}", _time_holds(row)),
+        ]
+        for row in told
+    ]  # fmt: skip
+    options = [[c.name, str(c.batch), f"`{' '.join(c.options)}`"] for c in cases]
+    return TEXT.format(
+        machine=machine_line(found["machine"]),
+        steps=STEPS,
+        summary=table(summary[0], lines),
+        table=table(head, body),
+        common=" ".join(COMMON),
+        options=table(["model", "batch", "options"], options),
+    )
+
+
+def _memory_holds(row: Row) -> bool:
+    return abs(row.memory_ratio - 1) <= MEMORY_BOUND
+
+
+def _time_holds(row: Row) -> bool:
+    return 1 / TIME_BOUND <= row.time_ratio <= TIME_BOUND
+
+
+def _marked(text: str, holds: bool) -> str:
+    return text if holds else f"**{text}**"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engines", default="pytorch,jax,tensorflow")
+    parser.add_argument("--models", help="some of the models, with commas")
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--print", action="store_true", help="print the page, do not write it")
+    arguments = parser.parse_args()
+    engines = arguments.engines.split(",")
+    chosen = set((arguments.models or "").split(",")) - {""}
+    cases = [case for case in CASES if not chosen or case.name in chosen]
+    with tempfile.TemporaryDirectory(prefix="fwcompare-") as folder:
+        keep = arguments.keep or Path(folder) / "measured.json"
+        found = gathered(engines, cases, keep)
+        if "peak" not in found:
+            peak = roofline.measure(1)
+            assert peak is not None
+            found["peak"] = peak.to_json()
+            keep.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    text = page(found, engines, cases)
+    if arguments.print:
+        print(text)
+    else:
+        PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

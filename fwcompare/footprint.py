@@ -1,0 +1,105 @@
+"""What an engine takes in memory and time beyond what the mathematics needs.
+
+An engine's front may state one as its attribute ``footprint``; one that states none has that of an
+engine which runs layer after layer, as they are written. The numbers are measured, not derived:
+`benchmarks/preflight.py` sets them against runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What a layer keeps from the forward pass until its backward pass."""
+
+    input: bool = False
+    output: bool = False
+    #: Numbers of its own for each number of its output; of an attention, for each number of its
+    #: queries, keys, values and their sums; of a recurrent layer, for each unit at each step.
+    more: float = 0.0
+    #: Bytes besides, for each number of its output: places of maxima, masks.
+    marks: int = 0
+
+
+_INPUT, _OUTPUT, _NOTHING = Keep(input=True), Keep(output=True), Keep()
+
+#: What reverse-mode differentiation keeps, operation by operation; by kind, and for activations by
+#: function. A kind that is not named here keeps its input and its output.
+KEEPS: Mapping[str, Keep] = {
+    **dict.fromkeys(("dense", "conv1d", "conv2d", "depthwise_conv2d", "conv2d_transpose"), _INPUT),
+    **dict.fromkeys(("batch_norm", "layer_norm", "group_norm", "rms_norm"), _INPUT),
+    **dict.fromkeys(("max_pool1d", "max_pool2d"), Keep(input=True, output=True, marks=8)),
+    **dict.fromkeys(("global_max_pool1d", "global_max_pool2d"), Keep(input=True, output=True)),
+    **dict.fromkeys(("avg_pool1d", "avg_pool2d"), _INPUT),
+    **dict.fromkeys(("global_avg_pool1d", "global_avg_pool2d"), _NOTHING),
+    **dict.fromkeys(("flatten", "reshape", "zero_pad2d", "upsample2d", "add", "concat"), _NOTHING),
+    **dict.fromkeys(("embedding", "position_embedding", "sinusoidal_position"), _NOTHING),
+    **dict.fromkeys(("relu", "relu6", "tanh", "sigmoid", "linear", "softmax"), _OUTPUT),
+    **dict.fromkeys(("leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish"), _INPUT),
+    **dict.fromkeys(("softplus", "softsign"), _INPUT),
+    "padding_mask": _NOTHING,
+    "dropout": Keep(more=1.0),
+    "scale": _INPUT,
+    "multi_head_attention": Keep(input=True, more=1.0),
+    "lstm": Keep(input=True, output=True, more=6.0),
+    "gru": Keep(input=True, output=True, more=5.0),
+}
+
+_BOTH = Keep(input=True, output=True)
+
+#: Shares of the machine's peak that layers reach, by kind; ``product`` for any that multiplies
+#: matrices and is not named.
+SHARES: Mapping[str, float] = {"product": 0.6, "depthwise_conv2d": 0.05}
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Memory in the first part, time in the second."""
+
+    #: Resident memory of the process with the framework imported and a first small step made.
+    base_mib: float = 400.0
+    #: Copies of all weights besides the weights, their gradients and the optimizer's slots.
+    weights: float = 0.0
+    #: The factor between what a step's tensors hold and what its allocator takes for them.
+    slack: float = 1.1
+    #: Copies of the training split in memory; the file that they are read from is one.
+    data: float = 2.0
+    #: Compiled program and its compilation, for each layer.
+    layer_kib: float = 0.0
+    #: What an attention keeps of its scores, (heads, steps, steps): numbers for each.
+    scores: float = 0.0
+    #: What layers keep where that is not as in ``KEEPS``.
+    keeps: Mapping[str, Keep] = field(default_factory=dict)
+
+    #: Seconds from the start of the process to its first step, without compiling.
+    start_s: float = 4.0
+    #: Milliseconds of compilation for each layer.
+    compile_ms: float = 0.0
+    #: Microseconds of a step, and of each of its layers forward and backward, that no arithmetic
+    #: explains.
+    step_us: float = 200.0
+    layer_us: float = 40.0
+    #: Microseconds of each step of a sequence in each direction of a recurrent layer.
+    sequence_us: float = 60.0
+    #: Shares of the peak where those are not as in ``SHARES``.
+    shares: Mapping[str, float] = field(default_factory=dict)
+    #: The share of the machine's copying speed at which element-wise layers and updates go.
+    copy_share: float = 0.6
+
+    def keep(self, word: str) -> Keep:
+        """What a layer of a kind, or an activation of a function, keeps."""
+        return self.keeps.get(word) or KEEPS.get(word, _BOTH)
+
+    def share(self, kind: str) -> float:
+        """The share of the peak that a layer which multiplies matrices reaches."""
+        for table in (self.shares, SHARES):
+            if kind in table:
+                return table[kind]
+        return self.shares.get("product", SHARES["product"])
+
+
+#: That of an engine which states none.
+PLAIN = Footprint()
