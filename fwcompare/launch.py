@@ -208,8 +208,14 @@ def run(spec: RunSpec, folder: Path, listener: Listener | None = None) -> RunRec
         KeyboardInterrupt: passed on after the child has been ended and its record written.
     """
     engine = front(spec.framework.name)
-    prepare(spec, folder)
     started_ms = now_ms()
+    try:
+        prepare(spec, folder)
+    except MemoryError as error:
+        reason = f"MemoryError: the initial weights: {error or 'there is not enough memory'}"
+        record = RunRecord(spec.run, "out_of_memory", reason, started_ms, now_ms())
+        record.write(folder)
+        return record
     with (folder / LOG_FILE).open("ab") as log:
         try:
             child = subprocess.Popen(

@@ -30,7 +30,9 @@ def test_the_depth_that_is_named_would_run(cache):
     plan = compose([*asked, "model.params.depth=12", "framework=pytorch"]).plan()
     assert plan.remark == ""
     assert plan.spec.model.graph.layers[-4].name == "stage3/relu11"
-    assert plan.spec.model.graph.parameter_count == 402_750_000 + 25 * 1000 + 106
+    channels = [1, *(2**power for power in range(5, 14))]
+    counts = (9 * a * b + b for a, b in zip(channels, channels[1:], strict=False))
+    assert plan.spec.model.graph.parameter_count == sum(counts) + 8192 * 10 + 10
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -108,6 +109,14 @@ def test_a_loss_that_is_not_finite(stub):
     spec, folder = stub("step:diverge")
     record = launch.run(spec, folder)
     assert record.status == "diverged" and "epoch 1" in record.reason
+
+
+def test_initial_weights_that_no_memory_holds(stub):
+    spec, folder = stub()
+    layers = (LAYERS[0], {"name": "logits", "kind": "dense", "units": 2**44})
+    record = launch.run(spec.but(model=replace(spec.model, layers=layers)), folder)
+    assert record.status == "out_of_memory" and "initial weights" in record.reason
+    assert RunRecord.read(folder) == record
 
 
 def test_a_run_without_end_is_ended(stub):
