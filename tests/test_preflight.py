@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_the_depth_that_is_named_would_run(cache):
     assert plan.remark == ""
     assert plan.spec.model.graph.layers[-4].name == "stage3/relu11"
     channels = [1, *(2**power for power in range(5, 14))]
-    counts = (9 * a * b + b for a, b in zip(channels, channels[1:], strict=False))
+    counts = (9 * a * b + b for a, b in pairwise(channels))
     assert plan.spec.model.graph.parameter_count == sum(counts) + 8192 * 10 + 10
 
 

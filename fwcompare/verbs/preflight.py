@@ -35,8 +35,9 @@ from fwcompare.memory import Memory
 from fwcompare.parity.prove import choose_engines
 from fwcompare.plugin import footprint, front, installed, missing_engines
 from fwcompare.preflight import Subject, Verdict, beyond_32_bits, count_words, size_words
-from fwcompare.report import colour, stdout
+from fwcompare.report import colour
 from fwcompare.spec import RunSpec
+from fwcompare.terminal import stdout
 
 SUMMARY = "what a run would need: memory, arithmetic, time, and whether it fits here"
 
