@@ -117,6 +117,8 @@ def _run_hydra(given: list[str]) -> None:
             'Install the completion: eval "$(fwcompare -sc install=bash)"',
         )
     require_sweeper()
+    if arguments.help:
+        _share_schemas()
     try:
         run_hydra(
             args=arguments,
@@ -127,6 +129,14 @@ def _run_hydra(given: list[str]) -> None:
         )
     except ValueError as error:
         raise HydraException(str(error)) from error
+
+
+def _share_schemas() -> None:
+    """Let Hydra read its store of schemas where it is: for --help it would copy the whole of it
+    once for each of a hundred groups, which takes longer than all the rest."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
 
 
 def job(cfg: Any) -> str:
