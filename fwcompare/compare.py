@@ -64,8 +64,8 @@ class Standing:
     reason: str = ""
 
 
-#: The standing of each (group, engine, execution).
-Standings = Mapping[tuple[str, str, str], Standing]
+#: The standing of each (group, engine, execution, device).
+Standings = Mapping[tuple[str, str, str, str], Standing]
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,8 @@ def _standing(runs: Sequence[Run], base: Sequence[Run], standings: Standings) ->
     if spec.framework.python is not None:
         return Standing("unproven", "an interpreter of its own")
     unproven = Standing("unproven")
-    found = standings.get((spec.group, spec.framework.name, spec.execution), unproven)
+    key = (spec.group, spec.framework.name, spec.execution, spec.device.name)
+    found = standings.get(key, unproven)
     if spec.mixed and found.state == "proven":
         # Which operations a framework rounds to the half type is its own policy.
         remark = f"as mathematics; each framework rounds {spec.precision} in its own way"

@@ -171,7 +171,10 @@ def _same(
     climbed: dict[str, ArmProof] = {}
     for label, runs in arms.items():
         spec = runs[0].spec
-        proof = proofs.get((spec.group, runs[0].engine, spec.execution)) if spec else None
+        proof = None
+        if spec:
+            key = (spec.group, runs[0].engine, spec.execution, spec.device.name)
+            proof = proofs.get(key)
         if proof is not None and proof.rungs:
             climbed[label] = proof
     tables = (Table(_ladder(climbed)),) if climbed else ()

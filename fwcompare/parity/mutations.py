@@ -323,6 +323,13 @@ def _all() -> tuple[Mutation, ...]:
             engine="jax",
         ),
         Mutation(
+            "rms_norm_epsilon",
+            "RMS norm's epsilon is ten times what was asked for",
+            _between({"name": "norm", "kind": "rms_norm", "epsilon": 1e-6}),
+            ("`norm` (rms_norm)", "epsilon is 1e-05, 1e-06 is meant"),
+            _layer("rms_norm", epsilon=lambda epsilon: 10 * epsilon),
+        ),
+        Mutation(
             "gamma_for_beta",
             "gamma and beta are swapped at import",
             _between(_LAYER_NORM),

@@ -181,8 +181,9 @@ def prove(
 
 
 def _key(base: RunSpec, engines: Iterable[str], reference: str, precision: str) -> str:
-    """All that a proof depends on: the mathematics, the engines and every version."""
-    parts = [PROOF_VERSION, base.group, base.seed, base.dataset.digest, reference, precision]
+    """All that a proof depends on: the mathematics, the device, the engines, every version."""
+    what = [base.group, base.seed, base.dataset.digest, base.device.name]
+    parts: list[Any] = [PROOF_VERSION, *what, reference, precision]
     for engine in sorted({*engines, reference}):
         found = for_engine(base, engine, base.execution)
         parts.append([engine, found.execution, found.versions])

@@ -27,7 +27,7 @@ PROOFS_FILE = "proofs.json"
 
 @dataclass(frozen=True)
 class ArmProof:
-    """The standing of one engine and execution within a group."""
+    """The standing of one engine and execution on one kind of device, within a group."""
 
     group: str
     engine: str
@@ -39,6 +39,7 @@ class ArmProof:
     reference: str = ""
     precision: str = ""
     steps: int = 0
+    device: str = "cpu"
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ArmProof:
@@ -47,8 +48,8 @@ class ArmProof:
         return cls(**{**data, "standing": Standing(**data["standing"]), "rungs": rungs})
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.group, self.engine, self.execution
+    def key(self) -> tuple[str, str, str, str]:
+        return self.group, self.engine, self.execution, self.device
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,21 +72,26 @@ def kept_standings(folder: Path) -> Standings:
 def prove_runs(
     runs: Sequence[Run], options: Parity, cache: Path, console: Console, pool: WarmPool
 ) -> list[ArmProof]:
-    """Prove every group of a sweep in each of its executions, or use proofs that were kept."""
+    """Prove every group of a sweep in each of its executions and on each kind of device, or use
+    proofs that were kept."""
     found: list[ArmProof] = []
-    for (group, execution), members in _blocks(runs).items():
+    for (group, execution, device), members in _blocks(runs).items():
         spec = members[0]
         engines = list(dict.fromkeys(member.framework.name for member in members))
-        unproven = [ArmProof(group, engine, execution, Standing("unproven")) for engine in engines]
+        unproven = [
+            ArmProof(group, engine, execution, Standing("unproven"), device=device)
+            for engine in engines
+        ]
         found += _prove_block(spec, unproven, options, cache, console, pool)
     return found
 
 
-def _blocks(runs: Sequence[Run]) -> dict[tuple[str, str], list[RunSpec]]:
-    blocks: dict[tuple[str, str], list[RunSpec]] = {}
+def _blocks(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[RunSpec]]:
+    blocks: dict[tuple[str, str, str], list[RunSpec]] = {}
     for run in runs:
         if run.spec is not None and run.spec.framework.python is None and run.record.ok:
-            blocks.setdefault((run.spec.group, run.spec.execution), []).append(run.spec)
+            spec = run.spec
+            blocks.setdefault((spec.group, spec.execution, spec.device.name), []).append(spec)
     return blocks
 
 

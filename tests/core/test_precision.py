@@ -8,9 +8,9 @@ import pytest
 from fwcompare.compare import Run, Standing, compare
 from fwcompare.config import Parity
 from fwcompare.errors import RequestError
-from fwcompare.parity.prove import for_proof
+from fwcompare.parity.prove import _key, for_proof
 from fwcompare.record import RunRecord
-from fwcompare.spec import PRECISIONS
+from fwcompare.spec import DEVICES, PRECISIONS, Device
 from fwcompare.testing import make_run, optimizer, small_data
 
 OUT = [{"name": "out", "kind": "dense", "units": 2}]
@@ -45,12 +45,25 @@ def test_precision_is_part_of_the_arm_and_not_of_the_mathematics(spec):
 def test_what_is_proven_of_a_mixed_run_is_its_mathematics(spec):
     for precision, remark in (("float32", ""), ("mixed_bfloat16", "mixed_bfloat16")):
         asked = spec.but(precision=precision)
-        proven = {(asked.group, "pytorch", "native"): Standing("proven")}
+        proven = {(asked.group, "pytorch", "native", "cpu"): Standing("proven")}
         run = Run("pytorch", 0, RunRecord("r", "ok", "", 1, 2), asked)
         (comparison,) = compare([run], standings=proven)
         (row,) = comparison.rows
         assert row.standing.state == "proven"
         assert remark in row.standing.reason and bool(remark) == bool(row.standing.reason)
+
+
+def test_what_is_proven_on_one_kind_of_device_says_nothing_of_another(spec):
+    states = {}
+    for name in DEVICES:
+        asked = spec.but(device=Device(name, 1))
+        proven = {(asked.group, "pytorch", "native", "cpu"): Standing("proven")}
+        run = Run("pytorch", 0, RunRecord("r", "ok", "", 1, 2), asked)
+        (comparison,) = compare([run], standings=proven)
+        states[name] = comparison.rows[0].standing.state
+    assert states == {"cpu": "proven", "cuda": "unproven"}
+    specs = [spec.but(device=Device(name, 1)) for name in DEVICES]
+    assert len({_key(base, ["pytorch"], "pytorch", "float64") for base in specs}) == len(DEVICES)
 
 
 def test_a_proof_of_a_mixed_run_is_in_a_whole_precision(spec):
