@@ -33,7 +33,7 @@ COMMAND = Path(sys.executable).with_name("fwcompare")
 
 #: Share by which every step of the slowed engine takes longer.
 SLOW_DOWN = 0.10
-SEEDS = 8
+SEEDS = 6
 
 #: Runs with the live display and without, in turns.
 DISPLAY_PAIRS = 8
@@ -44,7 +44,7 @@ WORKLOADS, COPIES = 12, 4
 COMMON = (
     "model=mlp",
     "dataset=digits",
-    "trainer.epochs=30",
+    "trainer.epochs=20",
     "device.threads=1",
     "tracking=none",
     "parity.in_sweep=false",

@@ -360,7 +360,7 @@ def profile(comparisons: Sequence[Comparison]) -> Profile | None:
                 continue
             own = costs[row.label]
             throughput = row.metrics.get(THROUGHPUT)
-            if throughput and row.standing.state != NOT_COMPARABLE:
+            if throughput and throughput.median > 0 and row.standing.state != NOT_COMPARABLE:
                 own[str(number)] = 1 / throughput.median
     return performance_profile(costs)
 

@@ -288,14 +288,14 @@ def finish(made: Sweep, watch: Watch) -> Ended:
 def _page(
     made: Sweep, runs: Sequence[Run], comparisons: Sequence[Comparison], console: Console
 ) -> Path | None:
-    """Write the report as a page. A full disk costs the page alone."""
+    """Write the report as a page. Whatever goes wrong costs the page alone."""
     from fwcompare.page import evidence, html  # Plotly takes long to import
 
     found = evidence.gather(made.folder, runs, comparisons)
     try:
         return html.write(found, made.folder / html.PAGE_FILE)
-    except OSError as error:
-        console.print(Text(f"No page was written: {error}", style="yellow"), soft_wrap=True)
+    except Exception as error:  # a full disk, or records that no figure was made for
+        console.print(Text(f"No page was written: {error!r}", style="yellow"), soft_wrap=True)
         return None
 
 

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fwcompare.arms import Run
 from fwcompare.metrics import is_share
@@ -113,8 +113,7 @@ def _findings(
     found[base] = Finding(BASELINE, "baseline")
     # The two tests share the table's chance of a false claim in halves.
     if ratios and signs:
-        confidence = 1 - criteria.alpha / 2
-        criteria = replace(criteria, confidence=confidence)
+        criteria = criteria.halved()
     for label in controls & ratios.keys():
         found[label] = control(question, ratios.pop(label), criteria)
     return found | judge(question, ratios, criteria) | _by_sign(signs, criteria)

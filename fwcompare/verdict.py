@@ -56,7 +56,7 @@ class Question:
 
     def natural(self, value: float) -> float:
         """A mean, or an end of its interval, as a ratio or a difference."""
-        return math.exp(value) if self.logarithmic else value
+        return _exponential(value) if self.logarithmic else value
 
     @property
     def scaled_margin(self) -> float:
@@ -289,7 +289,7 @@ def amount(question: Question, estimate: Estimate) -> str:
         return f"{_percent(size)} {question.unit}"
     factors = [estimate.value, estimate.low or estimate.value, estimate.high or estimate.value]
     if estimate.value < 1:
-        factors = [1 / factor for factor in factors]
+        factors = [_inverse(factor) for factor in factors]
     return f"{_factors(factors)[0]}x"
 
 
@@ -312,14 +312,26 @@ def _turned(question: Question, estimate: Estimate) -> str:
         return ""
     if question.as_factor:
         value = estimate.value
-        ends = [low, high] if value >= 1 else [1 / high, 1 / low]
-        _, first, second = _factors([max(value, 1 / value), *ends])
+        ends = [low, high] if value >= 1 else [_inverse(high), _inverse(low)]
+        _, first, second = _factors([max(value, _inverse(value)), *ends])
         return f"[{first}, {second}]"
     zero = 1 if question.logarithmic else 0
     ends = [low - zero, high - zero]
     if estimate.value < zero:
         ends = [-ends[1], -ends[0]]
     return f"[{', '.join(map(_percent, ends))}]"
+
+
+def _exponential(value: float) -> float:
+    """A logarithm's number; infinite where it is too large for one, as of a run gone wild."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
+
+
+def _inverse(factor: float) -> float:
+    return 1 / factor if factor else math.inf
 
 
 def _factors(values: Sequence[float]) -> list[str]:

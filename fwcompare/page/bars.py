@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -28,7 +29,7 @@ _PHASES = {
 
 def parts(record: RunRecord) -> dict[str, float]:
     """The seconds of a run by part; all of them together are its total where that is known."""
-    metrics = record.metrics
+    metrics = {key: value for key, value in record.metrics.items() if math.isfinite(value)}
     seconds = {name: phase.get("seconds", 0.0) for name, phase in record.phases.items()}
     found = {
         part: sum(seconds.get(phase, 0.0) for phase in phases) for part, phases in _PHASES.items()

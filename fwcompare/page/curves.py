@@ -81,8 +81,8 @@ def _points(runs: Iterable[Run], name: str, most: int) -> list[_Point]:
             value, epoch = entry.get(name, math.nan), int(entry.get("epoch", 0))
             if math.isfinite(value):
                 values.setdefault(epoch, []).append(value)
-                if "time/wall_s" in entry:
-                    seconds.setdefault(epoch, []).append(entry["time/wall_s"])
+                if math.isfinite(passed := entry.get("time/wall_s", math.nan)):
+                    seconds.setdefault(epoch, []).append(passed)
     return [
         _Point(epoch, spread, Spread.of(seconds.get(epoch, [])))
         for epoch in _thinned(sorted(values), most)

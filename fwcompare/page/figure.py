@@ -17,6 +17,9 @@ from fwcompare.report import Grid
 _LONGEST_LABEL = 30
 _LONGEST_LINE = 14
 
+#: A logarithmic axis reaches no farther, whatever a run has come to.
+_SMALLEST, _LARGEST = 1e-300, 1e300
+
 #: Pixels of the thinnest line, and how many more the thickest may have.
 _LEAST_WIDTH = 2.0
 _MORE_WIDTH = 6.0
@@ -93,16 +96,18 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
 def log_axis(title: str, low: float, high: float, **more: Any) -> dict[str, Any]:
     """A logarithmic axis from ``low`` to ``high`` with room around, whose ticks are all written
     out: Plotly's own between two powers of ten are single digits."""
+    low, high = max(low, _SMALLEST), min(high, _LARGEST)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     step = 1 + (last - first) // 8
     factors = (1, 2, 5) if last - first <= 3 else (1,)
     ticks = [
-        rounded(factor * 10.0**power)
+        float(f"{factor}e{power}")
         for power in range(first - 1, last + 1, step)
         for factor in factors
     ]
-    room = max(0.05 * math.log10(high / low), 0.03)
-    ends = [math.log10(low) - room, math.log10(high) + room]
+    ends = [math.log10(low), math.log10(high)]
+    room = max(0.05 * (ends[1] - ends[0]), 0.03)
+    ends = [ends[0] - room, ends[1] + room]
     return axis(
         title, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], range=ends,
         **more,
@@ -147,6 +152,9 @@ def widths(count: int) -> list[float]:
     return [_LEAST_WIDTH + _MORE_WIDTH * (count - 1 - n) / count for n in range(count)]
 
 
-def rounded(value: float) -> float:
-    """Five significant figures: more than a screen shows, and a fraction of the bytes."""
-    return float(f"{value:.5g}")
+def rounded(value: float) -> float | None:
+    """Five significant figures: more than a screen shows, and a fraction of the bytes.
+
+    None, which is not drawn, for what has no place on an axis.
+    """
+    return float(f"{value:.5g}") if math.isfinite(value) else None

@@ -79,7 +79,7 @@ def _figure(
         shown(value)
         for _, estimate in estimates
         for value in (estimate.value, estimate.low, estimate.high)
-        if value is not None
+        if value is not None and math.isfinite(value)
     ]
     confidence = 100 * comparison.criteria.confidence
     return Figure(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rich.console import Console
 from scipy import stats
 
 from fwcompare import arms, report
@@ -19,6 +19,7 @@ from fwcompare.plan import plans
 from fwcompare.record import RunRecord
 from fwcompare.regression import changes
 from fwcompare.stats.criteria import Criteria
+from fwcompare.terminal import plain
 from fwcompare.verbs import call
 
 
@@ -203,6 +204,23 @@ def test_what_is_no_usable_number_is_left_out_and_said(bad):
     assert row.speed.kind == "faster" and row.speed.estimate.pairs == 4
     assert any("no usable number in seed 1" in remark for remark in row.remarks)
     json.loads(report.as_json([only(runs)]), parse_constant=pytest.fail)
+
+
+def test_values_beyond_all_measure_still_make_a_report():
+    """A model that went wild without failing: an error of 1e300, a throughput of zero."""
+    wild = [run("b", seed, rate) for seed, rate in enumerate([1e300, 1e-300, 0.0, 5.0, 1e12])]
+    comparison = only(arm("a", QUIET) + wild)
+    assert rows(comparison)["b"].speed.estimate.high == math.inf
+    for width in (60, 200):
+        report.show([comparison, comparison], plain(file=io.StringIO(), width=width))
+    assert json.loads(report.as_json([comparison, comparison]))["profile"]["workloads"] == 2
+
+
+def test_the_strictest_confidence_serves_two_families_of_tests():
+    runs = to_target("a", [3, 3, 4], [3.0, 3.1, 4.2]) + to_target("b", [2, 3, 3], [2.0, 3.3, 3.2])
+    runs += to_target("c", [2, None, 3], [2.0, 2.0, 3.2])
+    found = rows(only(runs, confidence=0.9999, target=0.9))
+    assert found["b"].reached.finding.kind == found["c"].reached.finding.kind
 
 
 def test_a_metric_that_nobody_has():
@@ -477,7 +495,7 @@ def test_the_table_fits_the_terminal(width, failed):
     runs += arm("keras_torch", rates, control=failed)
     runs += [run("lightning", 3, None, "failed", "why")] * failed
     comparison = only(runs, "lightning")
-    console = Console(width=width, force_terminal=False)
+    console = plain(width=width, force_terminal=False)
     with console.capture() as capture:
         report.show([comparison], console)
     lines = capture.get().splitlines()
