@@ -31,6 +31,8 @@ class Plan:
     #: Seeds that find a true difference of the size of the precision in four sweeps of five; with
     #: an A/A control also above its noise floor.
     for_detection: int | None
+    #: Whether there was such a control.
+    controlled: bool = False
 
 
 def plans(comparisons: Sequence[Comparison], precision: float) -> tuple[Plan, ...]:
@@ -77,4 +79,5 @@ def _plans(comparison: Comparison, precision: float) -> Iterator[Plan]:
                 criteria.alpha / len(tested),
                 floor_confidence=criteria.confidence if controlled else None,
             ),
+            controlled=controlled,
         )

@@ -348,6 +348,7 @@ def over_all(
 
 def _plan_grid(title: str, plans: Sequence[Plan]) -> Grid:
     size = f"{100 * plans[0].precision:g}\N{NO-BREAK SPACE}%"
+    over = ", and that exceeds the noise floor of an A/A control" if plans[0].controlled else ""
     return Grid(
         f"Seeds to plan: {title}",
         ("engine", "pairs", "spread", "planned with", f"ratio ±{size}", f"find {size}"),
@@ -366,9 +367,9 @@ def _plan_grid(title: str, plans: Sequence[Plan]) -> Grid:
         ),
         (
             f"Seeds for an interval of ±{size}, and to find a true difference of {size} in "
-            f"{100 * POWER:g} % of sweeps with as many arms. The spread is that of one pair's "
-            f"ratio; planned with is its upper {100 * ASSURANCE:g} % limit, as few pairs tell it "
-            "badly.",
+            f"{100 * POWER:g} % of sweeps with as many arms{over}. The spread is that of one "
+            f"pair's ratio; planned with is its upper {100 * ASSURANCE:g} % limit, as few pairs "
+            "tell it badly.",
         ),
     )
 

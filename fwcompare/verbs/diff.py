@@ -23,7 +23,7 @@ from rich.text import Text
 from fwcompare.compose import compose
 from fwcompare.difference import Entry, Side, difference, to_json
 from fwcompare.folders import find_run
-from fwcompare.report import number
+from fwcompare.report import score
 from fwcompare.terminal import stdout
 
 SUMMARY = "what two runs do not have in common"
@@ -74,7 +74,7 @@ def _table(section: str, entries: Sequence[Entry]) -> Table:
     if ratios:
         table.add_column("B / A", justify="right")
     for entry in entries:
-        cells = [entry.name, _shown(entry.first), _shown(entry.second)]
+        cells = [entry.name, *(_shown(entry.name, v) for v in (entry.first, entry.second))]
         if ratios:
             cells.append(f"{entry.ratio:.3g}" if entry.ratio is not None else "")
         table.add_row(*cells)
@@ -93,12 +93,12 @@ def _weights(entries: Sequence[Entry]) -> Table:
     return table
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return number(value)
+        return score(name, value)
     text = str(value)
     return f"{text[:12]}…" if len(text) == 64 and " " not in text else text

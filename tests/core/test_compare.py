@@ -366,6 +366,15 @@ def test_seeds_to_plan():
         plans([only(runs)], 2.0)
 
 
+def test_a_plan_with_a_control_says_so_and_asks_for_more():
+    runs = arm("a", [100.0] * 5) + arm("b", [110.0, 114.0, 106.0, 112.0, 109.0])
+    comparison = only(runs + arm("a", times(QUIET, (1.0, 1.02, 0.99, 1.01, 1.0)), control=True))
+    (alone,), (controlled,) = plans([only(runs)], 0.02), plans([comparison], 0.02)
+    assert controlled.for_detection > alone.for_detection
+    assert "noise floor of an A/A control" in report.markdown([comparison], [controlled])
+    assert "noise floor of an A/A control" not in report.markdown([only(runs)], [alone])
+
+
 # Against an earlier sweep
 
 
