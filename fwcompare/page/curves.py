@@ -160,7 +160,7 @@ def _wide(values: Sequence[float]) -> bool:
 
 
 def _traces(
-    label: str, x: list[float], points: Sequence[_Point], mark: Mark, width: float
+    label: str, x: list[float | None], points: Sequence[_Point], mark: Mark, width: float
 ) -> list[go.Scatter]:
     """The band of an arm, where it has several seeds, and its median."""
     traces = []
