@@ -146,6 +146,28 @@ def missing_plugin(engine: str) -> UnsupportedError | None:
     )
 
 
+def known_engines() -> set[str]:
+    """Engines that are installed, and those that a published plugin would bring."""
+    absent = {name for name in published_engines() if missing_plugin(name)}
+    return {*installed(), *absent}
+
+
+def require_ready(engine: str) -> None:
+    """Nothing, for an engine that can be started in this interpreter.
+
+    Raises:
+        UnsupportedError: its plugin or its framework is not installed.
+        RequestError: there is no such engine.
+    """
+    if engine not in installed():
+        raise missing_plugin(engine) or unknown("framework", engine, known_engines())
+    if absent := missing(front(engine)):
+        raise UnsupportedError(
+            f"'{engine}' needs {', '.join(absent)}, which is not installed.",
+            f"Install it: pip install {' '.join(absent)}",
+        )
+
+
 def _installed_distributions() -> set[str]:
     return {distribution(name) for name in installed()}
 
@@ -301,9 +323,8 @@ class Configuration:
         """What only a sweep or a proof uses is wrong for a single run too."""
         _ = self.compare
         reference = self.parity.reference
-        known = {*installed(), *published_engines()}
-        if reference not in known:
-            raise unknown("parity.reference", reference, known)
+        if reference not in known_engines():
+            raise unknown("parity.reference", reference, known_engines())
 
     def _check_outputs(self) -> None:
         try:
@@ -375,20 +396,15 @@ class Configuration:
         section = self.section("framework")
         name = str(section.get("name"))
         if name not in installed():
-            raise missing_plugin(name) or unknown(
-                "framework", name, {*installed(), *published_engines()}
-            )
+            aliases = published_engines()  # which have a name in the configuration alone
+            raise missing_plugin(name) or unknown("framework", name, {*known_engines(), *aliases})
         engine = front(name)
         python = convert(str | None, section.get("python"), "framework.python")
         for key in section:
             if key not in ("name", "python"):
                 raise unknown("option", f"framework.{key}", ["framework.name", "framework.python"])
         if python is None:
-            if absent := missing(engine):
-                raise UnsupportedError(
-                    f"'{name}' needs {', '.join(absent)}, which is not installed.",
-                    f"Install it: pip install {' '.join(absent)}",
-                )
+            require_ready(name)
         else:
             python = str(Path(python).expanduser().absolute())
             if not (Path(python).is_file() and os.access(python, os.X_OK)):

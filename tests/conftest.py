@@ -49,3 +49,21 @@ def cli(tmp_path: Path, cache: Path) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture
+def without_jax(tmp_path: Path) -> str:
+    """A folder for PYTHONPATH that hides one plugin: its engine is published but not installed."""
+    hide = tmp_path / "hide"
+    hide.mkdir()
+    (hide / "sitecustomize.py").write_text(
+        "import importlib.metadata as m\n"
+        "real = m.entry_points\n"
+        "def fake(**k):\n"
+        "    found = real(**k)\n"
+        "    if not k.get('group', '').startswith('fwcompare.'):\n"
+        "        return found\n"
+        "    return m.EntryPoints(p for p in found if not p.value.startswith('fwcompare_jax'))\n"
+        "m.entry_points = fake\n"
+    )
+    return str(hide)

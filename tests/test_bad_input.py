@@ -82,6 +82,7 @@ CASES = [
     (["parity", "--engines", "torch"], ["torch", "pytorch"]),
     (["parity", "model=mlp", "--engines", "torch", "seed=1"], ["framework 'torch'", "pytorch"]),
     (["parity", "parity.reference=torch"], ["torch", "pytorch"]),
+    (["parity", "parity.reference=keras"], ["'keras'", "Did you mean 'keras_jax'"]),
     (["parity", "parity.reference=nosuch"], ["parity.reference 'nosuch'", "pytorch"]),
     (["parity", "modle=cnn"], ["modle", "Did you mean 'model'"]),
     (["parity", "framework=jax"], ["framework=jax", "--engines"]),
@@ -103,6 +104,24 @@ def test_one_clear_message(cli, tmp_path, arguments, words):
     assert "Traceback" not in said
     for word in words:
         assert word in said
+    assert not list(tmp_path.rglob("spec.json")), "work was begun"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["framework=jax"],
+        ["parity", "--engines", "pytorch,jax"],
+        ["parity", "parity.reference=jax"],
+        ["audit", "--engines", "jax"],
+        ["plugins", "check", "jax"],
+    ],
+    ids=" ".join,
+)
+def test_a_plugin_that_is_not_installed(cli, tmp_path, without_jax, arguments):
+    ended = cli(*arguments, PYTHONPATH=without_jax)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "pip install fwcompare-jax" in ended.stderr
     assert not list(tmp_path.rglob("spec.json")), "work was begun"
 
 

@@ -74,23 +74,10 @@ def test_what_an_engine_cannot_do_is_a_row(cli, tmp_path):
     assert "unsupported" in ended.stdout and "eager" in ended.stdout
 
 
-def test_a_missing_plugin_leaves_its_row(cli, tmp_path, monkeypatch):
-    """An engine that is published but not installed: hidden here by an empty entry point."""
-    hide = tmp_path / "hide"
-    hide.mkdir()
-    (hide / "sitecustomize.py").write_text(
-        "import importlib.metadata as m\n"
-        "real = m.entry_points\n"
-        "def fake(**k):\n"
-        "    found = real(**k)\n"
-        "    if not k.get('group', '').startswith('fwcompare.'):\n"
-        "        return found\n"
-        "    return m.EntryPoints(p for p in found if not p.value.startswith('fwcompare_jax'))\n"
-        "m.entry_points = fake\n"
-    )
+def test_a_missing_plugin_leaves_its_row(cli, tmp_path, without_jax):
     ended = cli(
         "-m", "framework=pytorch,jax", "seed=3", "sweep.name=s", "tracking=none", *SHORT,
-        PYTHONPATH=str(hide),
+        PYTHONPATH=without_jax,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "pip install fwcompare-jax" in ended.stdout

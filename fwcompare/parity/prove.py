@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fwcompare.config import require_ready
 from fwcompare.errors import FwcompareError, RequestError, RunError, unknown
 from fwcompare.graph import load, save
 from fwcompare.launch import WarmPool, prepare
@@ -309,11 +310,17 @@ def refuse_framework(options: Iterable[str]) -> None:
 
 
 def choose_engines(wanted: Sequence[str] | None, available: Iterable[str]) -> list[str]:
-    """The engines to prove: those asked for, or all that are installed."""
+    """The engines to prove: those asked for, or all that are installed.
+
+    Raises:
+        RequestError: there is no such engine.
+        UnsupportedError: its plugin or its framework is not installed.
+    """
     known = list(available)
     if not wanted:
         return sorted(known)
     for engine in wanted:
         if engine not in known:
+            require_ready(engine)
             raise unknown("framework", engine, known)
     return list(wanted)

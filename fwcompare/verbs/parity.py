@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fwcompare.compose import compose
-from fwcompare.config import Parity, Plan, missing_plugin
+from fwcompare.config import Parity, Plan, known_engines, missing_plugin
 from fwcompare.errors import RequestError, unknown
 from fwcompare.parity.ladder import LARGEST, NUDGE_ULPS, RUNGS
 from fwcompare.parity.mutations import find
@@ -119,7 +119,7 @@ def _with_reference(overrides: list[str]) -> list[str]:
     refuse_framework(overrides)
     reference = given.get("parity.reference", "pytorch")
     if reference not in installed():
-        raise missing_plugin(reference) or unknown("parity.reference", reference, installed())
+        raise missing_plugin(reference) or unknown("parity.reference", reference, known_engines())
     return [*overrides, f"framework={reference}"]
 
 

@@ -21,8 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from fwcompare.config import missing_plugin, published_engines
-from fwcompare.errors import RequestError, unknown
+from fwcompare.config import published_engines, require_ready
+from fwcompare.errors import RequestError
 from fwcompare.plugin import distribution, front, installed, missing, versions
 from fwcompare.terminal import stderr, stdout
 
@@ -56,7 +56,7 @@ def check(engine: str | None, reference: str, only: str) -> int:
             "Which engine is to be checked?", f"One of: {', '.join(sorted(installed()))}."
         )
     for name in (engine, reference):
-        _require_ready(name)
+        require_ready(name)
     checks = [check for check in all_checks(engine, reference) if only in str(check)]
     if not checks:
         raise RequestError(
@@ -72,17 +72,6 @@ def check(engine: str | None, reference: str, only: str) -> int:
     against = "as the reference" if engine == reference else f"against {reference}"
     console.print(f"{engine}: {held} of {len(checks)} checks hold {against}.", soft_wrap=True)
     return 1 if wrong else 0
-
-
-def _require_ready(name: str) -> None:
-    """Raise ``RequestError`` or ``UnsupportedError`` for an engine that cannot be started."""
-    if name not in installed():
-        raise missing_plugin(name) or unknown("framework", name, installed())
-    if absent := missing(front(name)):
-        raise RequestError(
-            f"'{name}' needs {', '.join(absent)}, which is not installed.",
-            f"Install it: pip install {' '.join(absent)}",
-        )
 
 
 def _attempt(checks: Sequence[Check], engine: str, reference: str) -> list[tuple[Check, str]]:
