@@ -51,7 +51,9 @@ def _fail(error: Exception, given: Sequence[str] = ()) -> int:
 
     wrong = translate(error, given)
     if wrong.exit_code == DEFECT:
-        traceback.print_exception(error)
+        from fwcompare.secrecy import hidden
+
+        sys.stderr.write(hidden("".join(traceback.format_exception(error))))
         return _say(wrong.message, wrong.hint or _REPORT_DEFECT, DEFECT)
     return _say(wrong.message, wrong.hint, wrong.exit_code)
 
@@ -59,8 +61,10 @@ def _fail(error: Exception, given: Sequence[str] = ()) -> int:
 def _say(message: str, hint: str | None, code: int) -> int:
     from rich.text import Text
 
+    from fwcompare.secrecy import hidden
     from fwcompare.terminal import stderr
 
+    message, hint = hidden(message), hidden(hint or "")
     console = stderr()
     if code not in (INTERRUPTED, TERMINATED):
         console.print(Text("Error: ", style="bold red") + Text(message), soft_wrap=True)
@@ -100,6 +104,7 @@ def _run_hydra(given: list[str]) -> None:
     from hydra.version import setbase
 
     from fwcompare.compose import require_sweeper
+    from fwcompare.guard import guarded
 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     setbase("1.3")
@@ -120,13 +125,14 @@ def _run_hydra(given: list[str]) -> None:
     if arguments.help:
         _share_schemas()
     try:
-        run_hydra(
-            args=arguments,
-            args_parser=parser,
-            task_function=job,
-            config_path="pkg://fwcompare.conf",
-            config_name="config",
-        )
+        with guarded():
+            run_hydra(
+                args=arguments,
+                args_parser=parser,
+                task_function=job,
+                config_path="pkg://fwcompare.conf",
+                config_name="config",
+            )
     except ValueError as error:
         raise HydraException(str(error)) from error
 

@@ -36,11 +36,16 @@ def application() -> Iterator[Any]:
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
+    from fwcompare.guard import guarded
+
     instance = GlobalHydra.instance()
     callers = instance.hydra
     instance.clear()
     try:
-        with initialize_config_module(CONFIG_MODULE, version_base="1.3", job_name="fwcompare"):
+        with (
+            guarded(),
+            initialize_config_module(CONFIG_MODULE, version_base="1.3", job_name="fwcompare"),
+        ):
             yield GlobalHydra.instance().hydra
     finally:
         GlobalHydra.instance().hydra = callers
@@ -87,9 +92,12 @@ def configuration(cfg: Any) -> Configuration:
     """The configuration of a composed Hydra config that still has its ``hydra`` node."""
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.to_container(
-        OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), resolve=True
-    )
+    from fwcompare.guard import guarded_environment
+
+    with guarded_environment():
+        plain = OmegaConf.to_container(
+            OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), resolve=True
+        )
     assert isinstance(plain, dict)
     if "framework" not in plain:  # no config of this name: no plugin, or no such engine
         plain["framework"] = {"name": cfg.hydra.runtime.choices.get("framework")}
@@ -132,8 +140,11 @@ def translate(error: BaseException, given: Sequence[str] = ()) -> FwcompareError
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
-    if isinstance(error, FwcompareError):
-        return error
+    own: BaseException | None = error
+    while own is not None:  # ours may come wrapped in what Hydra makes of it
+        if isinstance(own, FwcompareError):
+            return own
+        own = own.__cause__
     if isinstance(error, MissingConfigException):
         return _missing_config(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -153,7 +164,7 @@ def _missing_config(error: Any) -> FwcompareError:
 
 
 def _composition(error: BaseException, given: Sequence[str]) -> RequestError:
-    text = str(error)
+    text = str(error).removeprefix("RequestError raised while resolving interpolation: ")
     if text.startswith("Config group override must be"):  # Hydra does not say which
         nameless = re.compile(r"[\w/]+=(null|true|false|\d.*)")
         groups = [option for option in given if nameless.fullmatch(option)]

@@ -50,6 +50,9 @@ from fwcompare.typed import build, convert
 #: What a tracking URI of MLflow begins with, besides those of its plugins.
 STORES = ("databricks", "http", "https", "mssql", "mysql", "postgresql", "sqlite")
 
+#: Bytes of a name that becomes a folder's; file systems take 255.
+LONGEST_NAME = 200
+
 #: Texts that a language model writes where nobody says how many.
 SAMPLES = 2
 
@@ -125,7 +128,17 @@ class Plan:
 def new_run_id(engine: str, model: str, seed: int) -> str:
     """A name that sorts by time, tells the run, and is not taken twice."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    engine, model = (re.sub(r"[^A-Za-z0-9_.-]", "-", part)[:60] for part in (engine, model))
     return f"{stamp}-{engine}-{model}-s{seed}-{secrets.token_hex(3)}"
+
+
+def require_name(name: str, where: str) -> None:
+    """Refuse a name that cannot be that of a folder beside others on any file system."""
+    if not re.fullmatch(r"[\w-][\w.-]*", name) or len(name.encode()) > LONGEST_NAME:
+        raise RequestError(
+            f"{where}={name!r} must be made of letters, digits, '_', '-' and '.', not begin with"
+            f" '.', and be no longer than {LONGEST_NAME} bytes."
+        )
 
 
 def published_engines() -> dict[str, str]:

@@ -34,6 +34,7 @@ from fwcompare.record import (
     now_ms,
     read_events,
 )
+from fwcompare.secrecy import ordinary
 from fwcompare.spec import RunSpec
 from fwcompare.worker import CORES, LAUNCHED_AT
 
@@ -49,6 +50,7 @@ GRACE_SECONDS = 3.0
 WORKER_ROOMS = (
     "__init__.py",
     "errors.py",
+    "limits.py",
     "graph",
     "spec.py",
     "typed.py",
@@ -123,7 +125,7 @@ def worker_cores(threads: int) -> list[int]:
 
 def environment(spec: RunSpec, engine: Front) -> dict[str, str]:
     """The whole environment of a worker."""
-    own = dict(os.environ)
+    own = ordinary(os.environ)
     if spec.framework.python:
         for name in _PYTHON_VARIABLES:
             own.pop(name, None)

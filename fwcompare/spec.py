@@ -16,6 +16,7 @@ import numpy as np
 from fwcompare.errors import RequestError, unknown
 from fwcompare.graph import VALUES, Graph
 from fwcompare.graph.weights import DISTRIBUTIONS, SCHEMES
+from fwcompare.limits import read_json
 from fwcompare.typed import build
 
 SCHEMA_VERSION = 1
@@ -484,13 +485,13 @@ class RunSpec:
     @classmethod
     def read(cls, path: Path) -> RunSpec:
         """Raises ``RequestError`` if the file is missing or not a spec."""
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RequestError(f"The spec {path} cannot be read: {error}.") from error
+        data = read_json(path, "The spec")
         if not isinstance(data, dict):
             raise RequestError(f"{path} is not a run's spec.")
-        return cls.from_json(data)
+        try:
+            return cls.from_json(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RequestError(f"{path} is not a run's spec: {error!r}.") from error
 
     def but(self, **changes: Any) -> RunSpec:
         """A copy with some fields changed."""

@@ -7,10 +7,16 @@ Rich would take ``[bold]`` in a name for a style, fail at ``[/x]``, and make a p
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+#: Control characters but for the tab and the end of a line, and marks that turn text around.
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 #: Columns of a pipe: nobody folds it.
 PIPE_WIDTH = 240
@@ -30,4 +36,20 @@ def stderr() -> Console:
 
 def plain(**options: Any) -> Console:
     """A console with Rich's options that takes text as it is."""
-    return Console(markup=False, emoji=False, **options)
+    return _Console(markup=False, emoji=False, **options)
+
+
+def harmless(text: str) -> str:
+    """Text with control characters spelled out, which would steer a terminal."""
+    return _STEERING.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+class _Console(Console):
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control is None and _STEERING.search(segment.text):
+                yield Segment(harmless(segment.text), segment.style)
+            else:
+                yield segment

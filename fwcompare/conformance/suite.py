@@ -152,7 +152,9 @@ class _RoundTrip:
 
 def _left(folder: Path, spec: RunSpec) -> tuple[np.ndarray, Weights]:
     """Predictions and weights that an export left."""
-    return np.load(folder / OUTPUTS_FILE), load(folder / FINAL_WEIGHTS, spec.model.graph)
+    return np.load(folder / OUTPUTS_FILE, allow_pickle=False), load(
+        folder / FINAL_WEIGHTS, spec.model.graph
+    )
 
 
 def ask(place: Place, spec: RunSpec, check: str) -> str:

@@ -96,7 +96,8 @@ def read_folder(folder: Path) -> DataFolder | None:
         found = DataFolder.open(folder)
         usable = found.meta["format_version"] == FORMAT_VERSION and all(
             # Mapping reads the header alone, and refuses a file that is shorter than it says.
-            len(np.load(folder / f"{name}_{suffix}.npy", mmap_mode="r")) == found.size(name)
+            len(np.load(folder / f"{name}_{suffix}.npy", mmap_mode="r", allow_pickle=False))
+            == found.size(name)
             for name in SPLITS
             for suffix in "xy"
         )

@@ -68,13 +68,34 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise RequestError(f"{path} is no .npz file, or a broken one.", "np.savez writes them.")
     arrays = {}
     name = ""
+    _require_room(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             for name in file.files:
                 arrays[name] = np.asarray(file[name])
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError, ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise RequestError(
             f"{path}: the array '{name}' cannot be read: {error}",
             "The arrays must be plain numbers, their rows of one length; objects are not loaded.",
         ) from error
     return arrays
+
+
+def _require_room(path: Path) -> None:
+    """Refuse an archive that is small on disk and too large for this machine's memory."""
+    import psutil
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise RequestError(f"{path} cannot be read: {error}") from error
+    free = psutil.virtual_memory().available
+    if unpacked > free:
+        raise RequestError(
+            f"{path} unpacks to {unpacked / 1e9:.1f} GB; {free / 1e9:.1f} GB of memory are free.",
+            "Give fewer samples, or a smaller type such as float32 or uint8.",
+        )

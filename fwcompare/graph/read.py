@@ -9,9 +9,7 @@ from typing import Any
 from fwcompare.errors import RequestError
 from fwcompare.graph.blocks import expand
 from fwcompare.graph.model import VALUES, Graph
-
-#: A model file larger than this is refused: layers are data, not weights.
-LARGEST_FILE_BYTES = 1_000_000
+from fwcompare.safe_yaml import read_yaml
 
 
 def read(
@@ -28,17 +26,7 @@ def read(
     Raises:
         RequestError: the file is missing, not YAML, too large, or does not fit.
     """
-    import yaml
-
-    try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise RequestError(f"The model file {path} is larger than {LARGEST_FILE_BYTES} bytes.")
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"The model file {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # A ValueError: no UTF-8, or a number of more digits than Python reads.
-        raise RequestError(f"The model file {path} is not valid YAML: {error}") from error
+    loaded = read_yaml(path, "The model file")
     layers = loaded.get("layers") if isinstance(loaded, Mapping) else loaded
     if not isinstance(layers, list):
         raise RequestError(

@@ -86,4 +86,6 @@ def refreshed(spec: RunSpec, cache: Path, offline: bool = False) -> RunSpec:
         )
     seen = versions(("fwcompare", distribution(name), *engine.requirements))
     dataset = replace(spec.dataset, folder=str(data.path))
-    return spec.but(versions=seen, dataset=dataset, sweep=None, attempt=1)
+    # What is imported is the installed plugin's own, whatever the folder says.
+    framework = replace(spec.framework, trainer=engine.trainer, packages=tuple(engine.packages))
+    return spec.but(versions=seen, dataset=dataset, framework=framework, sweep=None, attempt=1)

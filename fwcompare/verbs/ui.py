@@ -14,6 +14,7 @@ from rich.text import Text
 
 from fwcompare.compose import compose
 from fwcompare.errors import RequestError
+from fwcompare.secrecy import hidden
 from fwcompare.terminal import stdout
 from fwcompare.track import Store, end, serve_ui, sqlite_path
 from fwcompare.tracker import store, store_uri
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             "Make a run (fwcompare framework=pytorch), or make it from runs: fwcompare sync",
         )
     if uri.startswith(("http://", "https://")):
-        console.print(f"This store has a UI of its own: {uri}", soft_wrap=True)
+        console.print(f"This store has a UI of its own: {hidden(uri)}", soft_wrap=True)
         return 0
     console.print("Starting the MLflow UI ...", style="dim")
     opened = store(made.tracking, made.outputs)

@@ -63,7 +63,7 @@ def test_shipped_datasets(
     assert sum(found.meta["sizes"].values()) == samples
     assert found.size("test") == round(0.2 * samples)
     for name, arrays in splits(found).items():
-        stored = np.load(found.path / f"{name}_x.npy")
+        stored = np.load(found.path / f"{name}_x.npy", allow_pickle=False)
         assert stored.dtype == np.float32
         assert arrays.inputs.shape == (found.size(name), *shape)
         if kind == "classification":
