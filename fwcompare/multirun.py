@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +21,15 @@ from fwcompare.audit import table
 from fwcompare.audit.collect import AUDITS_FILE, Audit, audit_runs
 from fwcompare.compare import Comparison, compare
 from fwcompare.compose import CONFIG_NAME, configuration, translate, unsupported_cell
-from fwcompare.config import Configuration, Parity, Tracking, new_run_id
+from fwcompare.config import Configuration, Parity, Tracking, new_run_id, require_name
 from fwcompare.display import Display
 from fwcompare.errors import FwcompareError, RequestError, UnsupportedError
+from fwcompare.locking import claimed
 from fwcompare.parity.standing import PROOFS_FILE, prove_runs
 from fwcompare.plugin import front
 from fwcompare.record import SPEC_FILE, RunRecord, now_ms, write_json
 from fwcompare.roofline import Peak, measure
+from fwcompare.secrecy import hidden
 from fwcompare.spec import RunSpec
 from fwcompare.stats.criteria import Criteria
 from fwcompare.terminal import stderr, stdout
@@ -67,7 +68,7 @@ class Cell:
             "run": self.run,
             "engine": self.engine,
             "seed": self.seed,
-            "overrides": self.overrides,
+            "overrides": [hidden(override) for override in self.overrides],
             "control": self.control,
         }
 
@@ -134,19 +135,20 @@ class Watch:
         from fwcompare.tracker import Tracker
 
         if self._tracker is None:
-            self._tracker = Tracker(self.sweep.tracking, self.sweep.outputs, self.display.console)
-            self.sweep.parent = self._tracker.begin_sweep(self.sweep.name, record.started_ms)
+            made = self.sweep
+            self._tracker = Tracker(made.tracking, made.outputs, self.display.console, made.name)
+            made.parent = self._tracker.begin_sweep(record.started_ms)
             self.sweep.write()
         self._tracker.log_run(self.sweep.folder / cell.run, self.sweep.parent)
 
     def finish(self, runs: Sequence[Run], comparisons: Sequence[Comparison]) -> None:
         """Close the sweep in MLflow, with what it has come to."""
-        if self._tracker is not None and self.sweep.parent is not None:
+        if self._tracker is not None:
             from fwcompare.conclusion import conclude
 
-            self._tracker.end_sweep(
-                self.sweep.parent, conclude(self.sweep.folder, runs, comparisons)
-            )
+            made = self.sweep
+            conclusion = conclude(made.folder, runs, comparisons)
+            made.parent = self._tracker.end_sweep(made.folder, made.parent, conclusion)
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,11 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
     for remark in dict.fromkeys(cell.remark for cell in made.cells if cell.remark):
         console.print(Text(f"Warning: {remark}", style="yellow"), soft_wrap=True)
     made.folder.mkdir(parents=True, exist_ok=True)
+    with claimed(made.folder, f"The sweep {made.name}"):
+        return _run(made, launcher, console)
+
+
+def _run(made: Sweep, launcher: Any, console: Console) -> list[Any]:
     made.peaks = _peaks(made.cells)
     made.write()
     watch = Watch(made, Display(console, len(made.cells)))
@@ -324,10 +331,7 @@ def plan(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> Sweep:
     base = configuration(config)
     node = base.section("sweep")
     name = str(node.get("name") or _new_name(config))
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise RequestError(
-            f"sweep.name={name!r} must be made of letters, digits, '_', '-' and '.'."
-        )
+    require_name(name, "sweep.name")
     options = base.compare
     made = [_cell(config, list(overrides), loader, base) for overrides in cells]
     if not made:
@@ -364,7 +368,7 @@ def command(hydra: Any) -> str:
             options += ["--config-dir", source.path]
     own = [given for given in hydra.overrides.hydra if given != "hydra.mode=MULTIRUN"]
     given = [*options, *own, *hydra.overrides.task]
-    return shlex.join(["fwcompare", *(re.sub(r"(://)[^/\s@]+@", r"\1***@", o) for o in given)])
+    return shlex.join(["fwcompare", *map(hidden, given)])
 
 
 def _without_twins(cells: Sequence[Cell]) -> tuple[list[Cell], list[tuple[Cell, str]]]:
@@ -393,7 +397,7 @@ def _controls(cells: Sequence[Cell], baseline: str) -> list[Cell]:
     for cell in own:
         assert cell.spec and own[0].spec
         if cell.spec.arm == own[0].spec.arm:
-            run = new_run_id(cell.engine, re.sub(r"[^\w.-]", "-", cell.spec.model.name), cell.seed)
+            run = new_run_id(cell.engine, cell.spec.model.name, cell.seed)
             found.append(replace(cell, run=run, spec=cell.spec.but(run=run), control=True))
     return found
 
@@ -425,7 +429,7 @@ def _cell(config: Any, overrides: list[str], loader: Any, base: Configuration) -
     seed = int(asked["seed"]) if asked.get("seed", "").isdigit() else int(base.cfg["seed"])
     # A choice of the zoo is named as its model.
     model = asked.get("model") or asked.get("zoo") or base.section("model")["name"]
-    run = new_run_id(engine, re.sub(r"[^\w.-]", "-", str(model)), seed)
+    run = new_run_id(engine, str(model), seed)
     cell = Cell(overrides, engine, seed, run)
     try:
         plan = configuration(loader.load_sweep_config(config, overrides)).plan()
@@ -439,7 +443,7 @@ def _cell(config: Any, overrides: list[str], loader: Any, base: Configuration) -
                 shown = " ".join(o for o in overrides if not o.startswith("hydra."))
                 raise RequestError(f"In the cell '{shown}': {wrong.message}", wrong.hint) from error
             raise
-        cell.refusal = str(refusal).replace("\n", " ")
+        cell.refusal = hidden(str(refusal).replace("\n", " "))
     return cell
 
 

@@ -70,9 +70,9 @@ def execute(plan: Plan) -> tuple[Path, RunRecord]:
         record = launch.run(spec, folder, display.event)
         display.end(label, record)
     if plan.tracking.name != "none":
-        from fwcompare.tracker import Tracker
+        from fwcompare.tracker import track_run
 
-        Tracker(plan.tracking, plan.outputs, console).log_run(folder, None)
+        track_run(plan.tracking, plan.outputs, console, folder)
     return folder, record
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import sqlite3
 import tempfile
-from collections.abc import Container, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Container
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 
 from fwcompare.errors import RequestError
+from fwcompare.locking import locked
 
 _PREFIX = "sqlite:///"
 
@@ -41,15 +41,6 @@ def sqlite_path(uri: str) -> Path | None:
             f"Write {_PREFIX}/absolute/path/mlflow.db, without '%' and '?'.",
         )
     return Path(path).expanduser().absolute()
-
-
-@contextmanager
-def locked(path: Path, mode: str) -> Iterator[None]:
-    """Hold an exclusive lock on a file; the system lets go of it even when a process is killed."""
-    with path.open(mode) as file:
-        with suppress(OSError):  # a file system without locks is no reason to lose a run
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def ensure(path: Path) -> None:

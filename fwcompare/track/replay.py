@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fwcompare.errors import RequestError
+from fwcompare.limits import read_json
 from fwcompare.record import SPEC_FILE, RunRecord
 from fwcompare.track.conclusion import Conclusion
 from fwcompare.track.store import Store
@@ -28,6 +28,8 @@ class Synced:
 
     runs: int = 0
     sweeps: int = 0
+    #: The parent runs of sweeps, by name.
+    parents: dict[str, str] = field(default_factory=dict)
     #: Run folders without a record: still running, or cut off.
     unfinished: list[Path] = field(default_factory=list)
     #: Folders that hold no run or sweep that can be read, and why.
@@ -72,6 +74,7 @@ def _sync_sweep(
     for run in shown:
         _sync_run(run, store, parent, done, weights)
     done.sweeps += 1
+    done.parents[name] = parent
     if conclusion is not None:  # or else it may be running now
         store.end_sweep(parent, conclusion)
 
@@ -96,7 +99,7 @@ def _sync_run(folder: Path, store: Store, parent: str | None, done: Synced, weig
 
 def _read_sweep(path: Path) -> tuple[str, list[Path]]:
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = read_json(path, "The listing")
         return str(data["name"]), [path.parent / run for run in data["runs"]]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (TypeError, KeyError) as error:
         raise RequestError(f"{path} is not a sweep: {error!r}.") from error

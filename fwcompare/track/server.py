@@ -15,8 +15,9 @@ from contextlib import closing, suppress
 from typing import IO
 
 from fwcompare.errors import RequestError, RunError
+from fwcompare.secrecy import hidden
 from fwcompare.track import database
-from fwcompare.track.connection import is_server, opening, prepare, shown
+from fwcompare.track.connection import is_server, opening, prepare
 
 #: Seconds a server has to answer for the first time; loading it takes two to ten.
 START_SECONDS = 90.0
@@ -36,7 +37,7 @@ def serve_ui(uri: str, host: str = "127.0.0.1", port: int = 5000) -> subprocess.
         RunError: the server did not come up.
     """
     if is_server(uri):
-        raise RequestError(f"The store is a server already: open {shown(uri)} in a browser.")
+        raise RequestError(f"The store is a server already: open {hidden(uri)} in a browser.")
     _require_free(host, port)
     prepare()
     path = database.sqlite_path(uri)
@@ -108,7 +109,7 @@ def _await_health(server: subprocess.Popen[bytes], host: str, port: int, log: IO
     tail = log.read().decode("utf-8", "replace").strip().splitlines()[-20:]
     code = server.returncode
     what = "does not answer" if code is None else f"ended with code {code}"
-    raise RunError(f"The MLflow server on port {port} {what}.", shown("\n".join(tail)))
+    raise RunError(f"The MLflow server on port {port} {what}.", hidden("\n".join(tail)))
 
 
 def _healthy(host: str, port: int) -> bool:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Mapping, Sequence
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fwcompare.arms import AGAIN
-from fwcompare.errors import RequestError
+from fwcompare.errors import RequestError, RunError
+from fwcompare.locking import locked
 from fwcompare.record import (
     EVENTS_FILE,
     FINAL_WEIGHTS,
@@ -34,6 +38,9 @@ STATUSES = {"ok": "FINISHED", "killed": "KILLED"}
 METRICS_A_BATCH = 1000
 PARAMS_A_BATCH = 100
 
+#: How often a run is created anew before the store is called unusable.
+ATTEMPTS = 20
+
 #: Characters that MLflow takes of a dataset's digest.
 LONGEST_DIGEST = 36
 
@@ -48,7 +55,18 @@ class Store:
     def __init__(self, client: Any, uri: str, experiment_id: str) -> None:
         self.uri = uri
         self.experiment_id = experiment_id
-        self._client = client
+        self._mlflow = client
+        self._abandoned = threading.Event()
+
+    def abandon(self) -> None:
+        """Let no further request begin: whoever waited for one has gone on."""
+        self._abandoned.set()
+
+    @property
+    def _client(self) -> Any:
+        if self._abandoned.is_set():
+            raise RunError("The tracking store was given up.")
+        return self._mlflow
 
     def log_run(
         self,
@@ -73,9 +91,10 @@ class Store:
             tags["mlflow.parentRunId"] = parent
         with (
             connection.writing(self.uri, f"the run {entry.spec.run}"),
-            database.locked(folder / SPEC_FILE, "rb"),
+            locked(folder / SPEC_FILE, "rb"),
         ):
-            run = self._find({"fwcompare.run": entry.spec.run}) or self._create(entry, tags)
+            own = {"fwcompare.run": entry.spec.run}
+            run = self._find_or_create(own, lambda: self._create(entry, tags))
             run_id: str = run.info.run_id
             # A param that is there already is left alone: MLflow refuses another value.
             params = params_of(entry.spec)
@@ -97,17 +116,17 @@ class Store:
         with connection.writing(self.uri, f"the sweep {name}"):
             view = views.of_sweep(name)
             experiments.set_tags(self._client, self.experiment_id, {view.tag_key: view.tag_value})
-            run = self._find(own)
-            if run is None:
-                run = self._client.create_run(
+            note = description.of_running_sweep(self.experiment_id, name)
+            run = self._find_or_create(
+                own,
+                lambda: self._client.create_run(
                     self.experiment_id,
                     start_time=started_ms or now_ms(),
-                    tags=_origin()
-                    | own
-                    | {NOTE: description.of_running_sweep(self.experiment_id, name)},
+                    tags=_origin() | own | {NOTE: note},
                     run_name=name,
-                )
-            else:
+                ),
+            )
+            if run.info.status != "RUNNING":
                 self._client.update_run(run.info.run_id, status="RUNNING")
         run_id: str = run.info.run_id
         return run_id
@@ -181,13 +200,29 @@ class Store:
             if not token:
                 return found
 
-    def _find(self, tags: Mapping[str, str]) -> Any:
-        """The oldest run with these tags, or None."""
+    def _find_or_create(self, tags: Mapping[str, str], create: Callable[[], Any]) -> Any:
+        """The run with these tags, which another process or host may be creating just now.
+
+        MLflow has no such request. Whoever has created one looks again, and takes its own back if
+        there is another: of several, at most one can have seen none.
+        """
+        for _ in range(ATTEMPTS):
+            if found := self._find(tags):
+                return found[0]
+            made = create()
+            if not [run for run in self._find(tags) if run.info.run_id != made.info.run_id]:
+                return made
+            self._client.delete_run(made.info.run_id)
+            time.sleep(random.uniform(0.05, 0.5))
+        raise RunError("Several processes keep creating the same run.", "Try again.")
+
+    def _find(self, tags: Mapping[str, str]) -> Sequence[Any]:
+        """The runs with these tags, the oldest first; more than one where a race was lost."""
         wanted = " and ".join(f'tags."{key}" = {_quoted(value)}' for key, value in tags.items())
-        found = self._client.search_runs(
-            [self.experiment_id], wanted, max_results=1, order_by=["attributes.start_time ASC"]
+        found: Sequence[Any] = self._client.search_runs(
+            [self.experiment_id], wanted, max_results=10, order_by=["attributes.start_time ASC"]
         )
-        return found[0] if found else None
+        return found
 
     def _create(self, entry: Entry, tags: Mapping[str, str]) -> Any:
         """A new run, with what may change afterwards and a replay must not change back."""
@@ -271,9 +306,9 @@ def open_store(uri: str, experiment: str, artifact_root: Path | None = None) -> 
 
         if path is not None:
             database.ensure(path)
-        connection.require_answer(uri)
-        client = MlflowClient(uri)
-        experiment_id = experiments.find_or_create(client, experiment, root)
+        with connection.alone_if_new(uri):
+            client = MlflowClient(uri)
+            experiment_id = experiments.find_or_create(client, experiment, root)
         experiments.describe(client, experiment_id)
         return Store(client, uri, experiment_id)
 

@@ -2,6 +2,7 @@
 
 fwcompare sync                                         everything in outputs/
 fwcompare sync quickstart-20260101-120000              one sweep, or one run
+fwcompare sync host1/outputs host2/outputs             everything in the outputs of several hosts
 fwcompare sync --folder elsewhere/outputs tracking.uri=http://127.0.0.1:5000
 """
 
@@ -29,8 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "given",
         nargs="*",
-        metavar="NAME|OPTION",
-        help="sweeps and runs, by name or folder (all), and options such as tracking.uri=...",
+        metavar="NAME|FOLDER|OPTION",
+        help="sweeps and runs, by name or folder, or folders of them (all), and options such as "
+        "tracking.uri=...",
     )
     parser.add_argument("--folder", help="outputs folder to read (paths.outputs)")
 
@@ -41,10 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise RequestError("tracking=none leaves MLflow out.", "Choose tracking=sqlite.")
     outputs = Path(arguments.folder).absolute() if arguments.folder else made.outputs
     names = [given for given in arguments.given if "=" not in given]
-    folders = [_find(name, outputs) for name in names] if names else _all(outputs)
+    folders = [f for name in names for f in _find(name, outputs)] if names else _all(outputs)
+    folders = list(dict.fromkeys(folders))  # what is named twice is told once
     done = sync(folders, store(made.tracking, made.outputs), _conclude)
     console = stdout()
-    console.print(f"MLflow knows {done.runs} runs and {done.sweeps} sweeps of {outputs}.")
+    read = " and ".join(names) or outputs
+    console.print(f"MLflow knows {done.runs} runs and {done.sweeps} sweeps of {read}.")
     for folder in done.unfinished:
         console.print(f"Not ended yet: {folder}", style="dim", soft_wrap=True)
     for folder, reason in done.unreadable.items():
@@ -54,22 +58,33 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _all(outputs: Path) -> Sequence[Path]:
     """Every sweep and single run. Raises ``RequestError`` if there is none."""
-    sweeps = [path.parent for path in outputs.glob(f"sweeps/*/{SWEEP_FILE}")]
-    runs = [path for path in outputs.glob("runs/*/") if (path / RECORD_FILE).is_file()]
-    if not sweeps and not runs:
+    found = _inside(outputs)
+    if not found:
         raise RequestError(f"There are no runs in {outputs}.")
+    return found
+
+
+def _inside(outputs: Path) -> list[Path]:
+    sweeps = [path.parent for path in sorted(outputs.glob(f"sweeps/*/{SWEEP_FILE}"))]
+    runs = [path for path in sorted(outputs.glob("runs/*/")) if (path / RECORD_FILE).is_file()]
     return [*sweeps, *runs]
 
 
-def _find(name: str, outputs: Path) -> Path:
-    """The folder of a sweep or a run. Raises ``RequestError`` if there is none of this name."""
+def _find(name: str, outputs: Path) -> Sequence[Path]:
+    """The folder of a sweep or a run, or those in an outputs folder.
+
+    Raises:
+        RequestError: there is none of this name, and no such folder.
+    """
     places = {path.parent.name: path.parent for path in outputs.glob(f"sweeps/*/{SWEEP_FILE}")}
     places |= {path.name: path for path in all_runs(outputs)}
     if name in places:
-        return places[name]
+        return [places[name]]
     folder = Path(name).expanduser()
     if (folder / SWEEP_FILE).is_file() or (folder / RECORD_FILE).is_file():
-        return folder
+        return [folder]
+    if inside := _inside(folder) or _inside(folder / "outputs"):
+        return inside
     near = (unknown("name", name, places).hint or "").partition("Choose from")[0]
     raise RequestError(
         f"There is no sweep or run '{name}' in {outputs}.",

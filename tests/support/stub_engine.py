@@ -105,3 +105,6 @@ class StubFront:
 
     def supports(self, spec):
         return None
+
+
+FRONT = StubFront()
