@@ -24,6 +24,7 @@ _SHORTEST_SECRET = 8
 
 _URI = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 _VALUE = re.compile(r"(?<=[?&#;])([^=&#;\s]+)=[^&#;\s]+")
+_QUERY = re.compile(r"(?<=[?&])([A-Za-z_][\w.-]*)=[^\s&#'\"<>()]+")
 _NAMED = re.compile(r"(?i)((?:password|passwd|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+")
 
 MASK = "***"
@@ -53,6 +54,7 @@ def hidden(text: str) -> str:
     """Text as it may be shown and kept: no passwords and query values in addresses, and no value of
     an environment variable that holds a secret."""
     text = _NAMED.sub(rf"\1{MASK}", _without_passwords(text))
+    text = _QUERY.sub(rf"\1={MASK}", text)  # an address may come without its host
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST_SECRET and is_secret(name):
             text = text.replace(value, MASK)

@@ -26,6 +26,7 @@ SECRET = "correct-horse-battery"
         (f"https://host/#access={SECRET}", "https://host/#access=***"),
         (f'tracking.uri="http://a:{SECRET}@h"', 'tracking.uri="http://a:***@h"'),
         (f"password={SECRET} host=h", "password=*** host=h"),
+        (f"with url: /x?token={SECRET}&b=1 (Caused by", "with url: /x?token=***&b=*** (Caused by"),
         ("sqlite:////tmp/a@b/mlflow.db", "sqlite:////tmp/***@b/mlflow.db"),
         ("model.params.tokens=16 padding_token=0", "model.params.tokens=16 padding_token=0"),
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
