@@ -12,11 +12,9 @@ from typing import Any
 
 from fwcompare.errors import RequestError
 from fwcompare.record import SPEC_FILE, RunRecord
+from fwcompare.record import SWEEP_FILE as SWEEP_FILE
 from fwcompare.spec import EXECUTIONS, RunSpec
 from fwcompare.verdict import Question
-
-#: File in a sweep folder that lists its cells.
-SWEEP_FILE = "sweep.json"
 
 #: What stands behind the name of an arm that repeats another as an A/A control.
 AGAIN = "(again)"

@@ -19,6 +19,7 @@ from fwcompare import __version__, capacity, metrics
 from fwcompare.capacity import Capacity
 from fwcompare.data.batches import DataFolder
 from fwcompare.errors import RequestError, UnsupportedError, choices, unknown
+from fwcompare.folders import find_run
 from fwcompare.graph import Graph, load
 from fwcompare.graph.embedding import Embedding
 from fwcompare.graph.masks import NO_PADDING, PaddingMask
@@ -28,7 +29,7 @@ from fwcompare.launch import physical_cores
 from fwcompare.memory import MIB
 from fwcompare.plugin import distribution, footprint, front, installed, missing, versions
 from fwcompare.preflight import Preflight, Subject, Verdict, hopeless, judge
-from fwcompare.record import FINAL_WEIGHTS
+from fwcompare.record import FINAL_WEIGHTS, INITIAL_WEIGHTS
 from fwcompare.spec import (
     PROOF_PRECISIONS,
     Dataset,
@@ -458,17 +459,22 @@ class Configuration:
     def find_weights(self, source: str) -> Path:
         """The weights file that ``init.from`` means: a file, a run folder, or a run's name."""
         path = Path(source).expanduser()
-        places = [path, path / FINAL_WEIGHTS]
-        if re.fullmatch(r"[\w.-]+", source):
-            places.append(self.outputs / "runs" / source / FINAL_WEIGHTS)
-            places += sorted(self.outputs.glob(f"sweeps/*/{source}/{FINAL_WEIGHTS}"))
-        for place in places:
+        for place in (path, path / FINAL_WEIGHTS):
             if place.is_file():
                 return place.absolute()
-        raise RequestError(
-            f"init.from={source}: there is no such weights file and no run of that name.",
-            f"Runs lie in {self.outputs}; `fwcompare runs` lists them.",
-        )
+        try:
+            folder = find_run(source, self.outputs)
+        except RequestError as error:
+            raise RequestError(
+                f"init.from={source}: there is no such weights file. {error.message}", error.hint
+            ) from error
+        if not (folder / FINAL_WEIGHTS).is_file():
+            raise RequestError(
+                f"init.from={source}: the run {folder.name} has left no trained weights.",
+                "`fwcompare runs --status ok` lists those that have; what it began with is "
+                f"{folder / INITIAL_WEIGHTS}.",
+            )
+        return (folder / FINAL_WEIGHTS).absolute()
 
     def _data(self, seed: int, progress: Any) -> DataFolder:
         from fwcompare.data.prepare import prepare

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fwcompare.arms import SWEEP_FILE
 from fwcompare.errors import RequestError, unknown
-from fwcompare.record import SPEC_FILE
+from fwcompare.record import SPEC_FILE, SWEEP_FILE
 
 
 def find_run(name: str, outputs: Path) -> Path:

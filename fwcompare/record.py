@@ -22,6 +22,8 @@ SPEC_FILE = "spec.json"
 EVENTS_FILE = "events.jsonl"
 RECORD_FILE = "record.json"
 LOG_FILE = "worker.log"
+#: File in a sweep folder that lists its cells.
+SWEEP_FILE = "sweep.json"
 #: What a language model wrote after its training.
 SAMPLES_FILE = "samples.txt"
 INITIAL_WEIGHTS = "weights/initial.safetensors"

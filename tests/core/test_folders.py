@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from fwcompare.config import Configuration
 from fwcompare.errors import RequestError
 from fwcompare.folders import find_run
 from fwcompare.verbs.runs import _fitting
@@ -40,6 +41,18 @@ def test_an_ending_that_several_have(outputs):
     with pytest.raises(RequestError, match="2 runs have names that end in 'feb613'") as caught:
         find_run("feb613", outputs)
     assert "20261125" in caught.value.hint
+
+
+def test_weights_of_a_run_are_found_in_the_same_way(outputs):
+    made = Configuration({"paths": {"outputs": str(outputs)}}, [])
+    with pytest.raises(RequestError, match=f"{NAMES[0]} has left no trained weights") as caught:
+        made.find_weights("feb613")
+    assert "weights/initial.safetensors" in caught.value.hint
+    weights = outputs / "sweeps" / "one" / NAMES[1] / "weights" / "final.safetensors"
+    weights.parent.mkdir()
+    weights.touch()
+    for given in ("d4211c", NAMES[1], str(weights), str(weights.parents[1])):
+        assert made.find_weights(given) == weights
 
 
 @pytest.mark.parametrize(
