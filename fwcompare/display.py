@@ -135,6 +135,8 @@ class Display(AbstractContextManager["Display"]):
             seconds = (clock() - self._began) / self.done * (self.total - self.done)
             note = f"about {_time(seconds)} left" if self.done < self.total else ""
             self._progress.update(self._all, completed=self.done, note=note)
+        if self._progress:
+            self._progress.refresh()  # tracking, which may take seconds, comes before the next run
         self.console.print(self._line(label, record), soft_wrap=True)
 
     def _line(self, label: str, record: RunRecord) -> Text:

@@ -34,6 +34,7 @@ from fwcompare.spec import RunSpec
 from fwcompare.stats.criteria import Criteria
 from fwcompare.terminal import stderr, stdout
 from fwcompare.trust import weighed, with_peak_shares
+from fwcompare.waiting import waiting
 
 COMPARISON_FILE = "comparison.json"
 
@@ -212,7 +213,8 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
 
 
 def _run(made: Sweep, launcher: Any, console: Console) -> list[Any]:
-    made.peaks = _peaks(made.cells)
+    with waiting(console, "Measuring the machine's peak ..."):
+        made.peaks = _peaks(made.cells)
     made.write()
     watch = Watch(made, Display(console, len(made.cells)))
     token = _watch.set(watch)

@@ -57,6 +57,13 @@ def test_a_name_is_shown_as_it_is(spec, name):
     assert f"jax/{name} s" in _watch(spec.but(model=replace(spec.model, name=name)), True)
 
 
+def test_a_run_that_has_ended_is_counted_at_once(spec):
+    shown = _watch(spec, terminal=True)
+    (printed,) = (m.start() for m in re.finditer(r"jax/test s1 +ok", shown))
+    last = shown[printed:].split("1/2")
+    assert len(last) > 1 and "loss" not in shown[printed:], "nothing stale stands below its line"
+
+
 def test_a_pipe_gets_one_line_a_run(spec):
     shown = _watch(spec, terminal=False, metrics={"test/accuracy": 0.9, "time/total_s": 3.0})
     assert shown.splitlines() == [
