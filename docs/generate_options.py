@@ -25,6 +25,7 @@ from fwcompare.errors import RequestError
 from fwcompare.preflight import Preflight
 from fwcompare.spec import (
     OPTIMIZERS,
+    Augment,
     Device,
     Framework,
     Init,
@@ -63,7 +64,7 @@ GROUPS = {
 RULES: dict[str, type] = {"optimizer": Optimizer, "scheduler": Scheduler}
 
 #: The nodes that are no groups.
-NODES = ("trainer", "measure", "sweep", "compare", "parity", "preflight", "paths")
+NODES = ("trainer", "augment", "measure", "sweep", "compare", "parity", "preflight", "paths")
 
 #: The dataclass that reads a group or a node, the same for all of its choices.
 READERS: dict[str, type] = {
@@ -74,6 +75,7 @@ READERS: dict[str, type] = {
     "init": Init,
     "tracking": Tracking,
     "trainer": Training,
+    "augment": Augment,
     "measure": Measure,
     "compare": Compare,
     "parity": Parity,

@@ -32,6 +32,7 @@ from fwcompare.preflight import Preflight, Subject, Verdict, hopeless, judge
 from fwcompare.record import FINAL_WEIGHTS, INITIAL_WEIGHTS
 from fwcompare.spec import (
     PROOF_PRECISIONS,
+    Augment,
     Dataset,
     Device,
     Framework,
@@ -326,7 +327,7 @@ class Configuration:
         known = {
             *("dataset", "task", "framework", "model", "optimizer", "scheduler", "device"),
             *("precision", "execution", "semantics", "init", "tracking", "seed", "trainer"),
-            *("measure", "sweep", "compare", "parity", "paths", "experiment", "zoo"),
+            *("augment", "measure", "sweep", "compare", "parity", "paths", "experiment", "zoo"),
             "preflight",
         }
         for key in self.cfg:
@@ -369,6 +370,9 @@ class Configuration:
         task = build(Task, self.section("task"), "task")
         data = self._data(seed, progress)
         self._check_task(task, data)
+        augment = build(Augment, self.section("augment"), "augment")
+        if augment.active:
+            self._check_augment(augment, data)
         training = replace(training, samples=self._samples(training.samples, task, data))
         if training.batch_size > data.size("train"):
             raise RequestError(
@@ -399,6 +403,7 @@ class Configuration:
             training=training,
             measure=measure,
             seed=seed,
+            augment=augment,
             sweep=convert(str | None, self.section("sweep").get("name"), "sweep.name"),
             versions={
                 "fwcompare": __version__,
@@ -521,6 +526,20 @@ class Configuration:
             raise RequestError(
                 f"task={task.name} does not fit this dataset, which is for {kind}.",
                 f"Add task={kind}.",
+            )
+
+    @staticmethod
+    def _check_augment(augment: Augment, data: DataFolder) -> None:
+        shape = data.input_shape
+        if data.tokens is not None or len(shape) != 3:
+            raise RequestError(
+                "augment.flip and augment.crop change images, samples of this dataset are "
+                f"{list(shape)}.",
+                "Leave them out, or choose a dataset of images.",
+            )
+        if augment.crop > min(shape[:2]):
+            raise RequestError(
+                f"augment.crop={augment.crop} is more than the {min(shape[:2])} pixels of an image."
             )
 
     @staticmethod

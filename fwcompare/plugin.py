@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from fwcompare.data.augment import Epochs
 from fwcompare.data.batches import Arrays, DataFolder, Feed
+from fwcompare.data.stream import Stream, most_resident_bytes
 from fwcompare.errors import RequestError, unknown
 from fwcompare.footprint import PLAIN, Footprint
 from fwcompare.graph import Graph, Weights, load
@@ -41,6 +43,15 @@ class Job:
     #: The training split.
     train: Arrays
     feed: Feed
+    #: The training images of each epoch, where they are changed anew; None: they are not.
+    epochs: Epochs | None = None
+
+    @cached_property
+    def stream(self) -> Stream | None:
+        """What an engine is to be fed from batch by batch; None: from ``train``, at its best."""
+        if self.epochs is None and self.train.resident:
+            return None
+        return Stream(self.train, self.epochs)
 
     @cached_property
     def learning_rates(self) -> np.ndarray:
@@ -60,7 +71,10 @@ def open_job(spec: RunSpec, folder: Path) -> tuple[Job, DataFolder]:
         RequestError: the initial weights cannot be read or are of another model.
     """
     dtype = spec.dtype
-    data = DataFolder.open(Path(spec.dataset.folder), spec.task.reconstructs)
+    data = replace(
+        DataFolder.open(Path(spec.dataset.folder), spec.task.reconstructs),
+        most_resident_bytes=most_resident_bytes(spec.training.resident_mib),
+    )
     graph = spec.model.graph
     initial = {
         name: array.astype(dtype, copy=False)
@@ -75,7 +89,11 @@ def open_job(spec: RunSpec, folder: Path) -> tuple[Job, DataFolder]:
         training.drop_last,
         training.max_steps,
     )
-    return Job(spec, graph, initial, data.split("train", dtype), feed), data
+    train, epochs = data.split("train", dtype), None
+    if spec.augment.active:
+        fill = data.black or [0.0] * data.input_shape[-1]
+        epochs = Epochs(train.inputs, spec.augment, spec.seed, fill, folder)
+    return Job(spec, graph, initial, train, feed, epochs), data
 
 
 class Trainer(Protocol):

@@ -111,6 +111,7 @@ class Probe:
         self._memory = Memory()
         self._synchronize: Callable[[], None] = lambda: None
         self._compilations: Callable[[], int | None] = lambda: None
+        self._before_epoch: Callable[[int], None] | None = None
         self._compiled: int | None = None
         self._epoch: int | None = None
         self._steps = 0
@@ -131,6 +132,10 @@ class Probe:
         It is asked where no block is being timed. Evaluation between epochs does not count.
         """
         self._compilations = compilations
+
+    def prepare_with(self, before_epoch: Callable[[int], None]) -> None:
+        """Have something done before the clock of each epoch starts; a phase of its own."""
+        self._before_epoch = before_epoch
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -153,6 +158,9 @@ class Probe:
         """Start the clock of an epoch, before its first batch is fetched."""
         if self._epoch is not None:
             raise ProbeMisuse(f"epoch {epoch} began before epoch {self._epoch} ended")
+        if self._before_epoch is not None:
+            with self.phase("augment"):
+                self._before_epoch(epoch)
         self._epoch = epoch
         self._epoch_blocks = []
         self._epoch_seconds = 0.0

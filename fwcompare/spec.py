@@ -119,6 +119,26 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Augment:
+    """How training images are changed anew in every epoch, drawn by the core from the seed.
+
+    Evaluation sees them as they are. Images are padded and cropped first, then flipped.
+    """
+
+    #: Flip each image left to right, or not, with even chances.
+    flip: bool = False
+    #: Black pixels put around an image, from which a crop of its own size is taken; 0: none.
+    crop: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.crop >= 0, "augment.crop", self.crop, "at least 0")
+
+    @property
+    def active(self) -> bool:
+        return self.flip or self.crop > 0
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """Options that every optimizer has. ``weight_decay`` acts as ``decay`` says.
 
@@ -332,6 +352,8 @@ class Training:
     sample_tokens: int = 200
     #: Outputs are divided by it before a token is drawn; 0 takes the likeliest token.
     temperature: float = 0.8
+    #: A split of more MiB is read from disk batch by batch; None: a quarter of the memory.
+    resident_mib: int | None = None
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, "trainer.epochs", self.epochs, "at least 0")
@@ -343,6 +365,8 @@ class Training:
             _require(self.samples >= 0, "trainer.samples", self.samples, "at least 0")
         _require(self.sample_tokens >= 1, "trainer.sample_tokens", self.sample_tokens, "at least 1")
         _finite("trainer.temperature", self.temperature, 0)
+        if (most := self.resident_mib) is not None:
+            _require(most >= 0, "trainer.resident_mib", most, "null or at least 0")
 
 
 @dataclass(frozen=True)
@@ -393,6 +417,7 @@ class RunSpec:
     seed: int
     sweep: str | None = None
     attempt: int = 1
+    augment: Augment = field(default_factory=Augment)
     #: Versions of the core, the plugin and what the plugin requires, as the parent sees them.
     versions: dict[str, str] = field(default_factory=dict)
     #: What the parent expects of the run, as metrics: how much memory.
@@ -439,18 +464,25 @@ class RunSpec:
             ],
             "init": self.init.mathematics,
             "semantics": self.semantics,
+            "augment": self.augment,
         }
 
     @cached_property
     def group(self) -> str:
         """Key of the mathematics: runs of one group may be compared."""
-        return _key(*self.mathematics.values())
+        parts = self.mathematics
+        if not self.augment.active:
+            del parts["augment"]  # as before there was any
+        return _key(*parts.values())
 
     @cached_property
     def arm(self) -> str:
         """Key of what is compared inside a group, paired by seed."""
+        fed = self.training.resident_mib
         return _key(
-            self.framework.name, self.execution, self.precision, self.device, self.framework.python
+            *(self.framework.name, self.execution, self.precision),
+            *(self.device, self.framework.python),
+            *([] if fed is None else [fed]),
         )
 
     @cached_property

@@ -15,8 +15,9 @@ import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fwcompare.machine import Conditions, between, cpu_name, own_cores, snapshot
 from fwcompare.probe import Memory, Observed, Phase, Probe, clock
@@ -31,6 +32,9 @@ from fwcompare.record import (
 )
 from fwcompare.spec import RunSpec
 from fwcompare.work import training_step
+
+if TYPE_CHECKING:
+    from fwcompare.plugin import Job
 
 #: Set by the parent: the clock's reading when it started this process.
 LAUNCHED_AT = "FWCOMPARE_LAUNCHED_AT"
@@ -74,6 +78,8 @@ class _Run:
     warnings: list[str] = field(default_factory=list)
     calls: Call = field(default_factory=Call)
     cores_used: float | None = None
+    #: How training data reach the engine.
+    fed: str = "in memory"
     #: Those under which it trained; None where it did not come to the end of it.
     conditions: Conditions | None = None
 
@@ -148,6 +154,8 @@ def _phases(state: _Run) -> None:
 
     job, data = open_job(spec, folder)
     dtype, graph, feed = spec.dtype, job.graph, job.feed
+    if job.stream is not None:
+        state.fed = "batch by batch"
     state.digests = {
         "data": spec.dataset.digest,
         "initial_weights": canonical.digest(job.initial_weights),
@@ -159,11 +167,11 @@ def _phases(state: _Run) -> None:
         if not len(arrays):
             return {}
         outputs = np.concatenate(list(_predictions(trainer, arrays.inputs, state)))
-        scale = data.target_scale
+        targets, scale = np.asarray(arrays.targets), data.target_scale
         task = spec.task
         return {
-            f"{split}/loss": metrics.loss(task.loss, outputs, arrays.targets),
-            f"{split}/{task.metric}": metrics.metric(task.metric, outputs, arrays.targets, scale),
+            f"{split}/loss": metrics.loss(task.loss, outputs, targets),
+            f"{split}/{task.metric}": metrics.metric(task.metric, outputs, targets, scale),
         }
 
     def evaluate_epoch() -> dict[str, float]:
@@ -178,6 +186,8 @@ def _phases(state: _Run) -> None:
         spec.measure.step_losses,
     )
     state.observed = probe.observed
+    if spec.augment.active:
+        probe.prepare_with(partial(_draw_ahead, job, state))
     state.observed.phases["prepare"] = Phase(clock() - began, memory.peak_bytes())
 
     with probe.phase("import"):
@@ -213,6 +223,16 @@ def _phases(state: _Run) -> None:
     finally:
         state.cores_used = probe.cores_used
         _summarise(state, graph, trainer.peak_device_bytes(), summary)
+
+
+def _draw_ahead(job: Job, state: _Run, epoch: int) -> None:
+    """Draw the images of an epoch, and of the next one for engines that look ahead."""
+    assert job.stream is not None
+    for number in (epoch, epoch + 1):
+        if number in job.feed.epochs:
+            job.stream.prepare(number)
+    digests = job.stream.digests
+    state.digests["augmented"] = [digests[number] for number in sorted(digests)]
 
 
 def _predictions(trainer: Any, inputs: Any, state: _Run) -> Iterator[Any]:
@@ -303,12 +323,13 @@ def _summarise(state: _Run, graph: Any, device_bytes: int | None, summary: Any) 
     found["memory/peak_rss_mib"] = max(p.peak_rss_bytes for p in observed.phases.values()) / mib
     if device_bytes is not None:
         found["memory/peak_device_mib"] = device_bytes / mib
-    for name in ("import", "build", "eval", "sample"):
+    for name in ("import", "build", "augment", "eval", "sample"):
         if name in observed.phases:
             found[f"time/{name}_s"] = observed.phases[name].seconds
     found["model/parameters"] = graph.parameter_count
     found["model/flops_per_sample"] = graph.flops_per_sample
     found["time/train_s"] = observed.train_seconds
+    state.facts["training_data"] = state.fed
     found["time/logging_s"] = state.events.seconds
     if observed.first_step_s is not None:
         found["time/first_step_s"] = observed.first_step_s

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fwcompare.data.rows import FileRows
 from fwcompare.graph import TOKENS, VALUES
 
 SPLITS = ("train", "val", "test")
@@ -23,10 +24,16 @@ class Arrays:
 
     Inputs are numbers, or token ids in int32. Targets are labels (n,) in int32, 0 or 1 for each of
     several labels (n, labels), values (n, outputs), or the next token ids (n, steps) in int32.
+    Either is an array, or rows of a file where the split is not to lie in memory.
     """
 
-    inputs: np.ndarray
-    targets: np.ndarray
+    inputs: Any
+    targets: Any
+
+    @property
+    def resident(self) -> bool:
+        """Whether the split may be held in memory."""
+        return not isinstance(self.inputs, FileRows)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -40,6 +47,8 @@ class DataFolder:
     meta: dict[str, Any]
     #: Whether the targets are the inputs themselves, to be reconstructed, and not the stored ones.
     own_targets: bool = False
+    #: A larger split is read from disk row by row; None: none is.
+    most_resident_bytes: int | None = None
 
     @classmethod
     def open(cls, path: Path, own_targets: bool = False) -> DataFolder:
@@ -95,8 +104,24 @@ class DataFolder:
     def size(self, split: str) -> int:
         return int(self.meta["sizes"][split])
 
+    @property
+    def black(self) -> list[float] | None:
+        """A black pixel, channel by channel; None where samples are no images."""
+        found: list[float] | None = self.meta.get("black")
+        return found
+
     def split(self, name: str, dtype: np.dtype) -> Arrays:
-        """The arrays of a split, mapped from disk; copied only where the dtype differs."""
+        """The arrays of a split, mapped from disk; copied only where the dtype differs.
+
+        Rows of the files instead, where these have more than ``most_resident_bytes``.
+        """
+        places = [self.path / f"{name}_{suffix}.npy" for suffix in "xy"]
+        if self.own_targets:
+            places.pop()
+        held = sum(place.stat().st_size for place in places) * dtype.itemsize // 4
+        if self.most_resident_bytes is not None and held > self.most_resident_bytes:
+            rows = [FileRows.open(place, dtype) for place in places]
+            return Arrays(rows[0], rows[-1])
         inputs = np.load(self.path / f"{name}_x.npy", mmap_mode="r", allow_pickle=False)
         if inputs.dtype.kind == "f":
             inputs = inputs.astype(dtype, copy=False)

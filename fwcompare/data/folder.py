@@ -19,7 +19,7 @@ from fwcompare.data.raw import Split
 from fwcompare.record import write_json
 
 #: Raised with every change to what is written, so that an old folder is not taken for a new one.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from fwcompare.data.checks import checked
 from fwcompare.data.download import Downloads
 from fwcompare.data.folder import FORMAT_VERSION, Pieces, read_folder, write_folder
 from fwcompare.data.raw import Raw, Rows, Split, portions
-from fwcompare.data.scale import IDENTITY, input_scale, target_scale
+from fwcompare.data.scale import IDENTITY, Scale, input_scale, target_scale
 from fwcompare.data.source import Source
 from fwcompare.data.sources import source
 from fwcompare.errors import RequestError
@@ -147,10 +147,19 @@ def _write(folder: Path, made: Source, raw: Raw) -> DataFolder:
             "features": raw.features,
             "source": raw.source,
             "licence": raw.licence,
+            "black": _black(inputs, train.inputs.shape[1:], raw),
             "target_mean": float(targets.shift),
             "target_scale": float(targets.factor),
         },
     )
+
+
+def _black(inputs: Scale, shape: tuple[int, ...], raw: Raw) -> list[float] | None:
+    """The darkest pixel, normalised, channel by channel; None where samples are no images."""
+    if raw.tokens is not None or len(shape) != 3:
+        return None
+    darkest = 0.0 if raw.pixel_range is None else raw.pixel_range[0]
+    return [float(value) for value in inputs(np.full(shape[-1], darkest))]
 
 
 def _split(made: Source, raw: Raw) -> dict[str, tuple[Split, np.ndarray]]:

@@ -101,7 +101,7 @@ def trace(folder: Path, mutation: str | None = None) -> Trace:
         size = spec.training.batch_size
         chunks = [held_out.inputs[i : i + size] for i in range(0, len(held_out), size)]
         outputs = np.concatenate([trainer.predict(np.ascontiguousarray(c)) for c in chunks])
-        return metrics.loss(spec.task.loss, outputs, held_out.targets)
+        return metrics.loss(spec.task.loss, outputs, np.asarray(held_out.targets))
 
     points = checkpoints(feed.total_steps) if feed.total_steps else []
     evaluations, losses, before = [evaluate()], [], 0

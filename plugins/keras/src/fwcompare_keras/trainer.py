@@ -56,7 +56,7 @@ class KerasTrainer(Inspection):
             spec.dtype.name,
         )
         self.model.compile(optimizer=self.optimizer, loss=self.loss, **COMPILE[spec.execution])
-        self.data = self.backend.place(job.train, spec)
+        self.data = self.backend.place(job.train, spec) if job.stream is None else job.stream
         #: Sizes of the batches so far, in training and in prediction.
         self.trained_sizes: set[int] = set()
         self.predicted_sizes: set[int] = set()

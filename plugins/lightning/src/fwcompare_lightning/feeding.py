@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -42,6 +43,37 @@ class FeedOrder(Sampler[Tensor]):
     def __len__(self) -> int:
         """Lightning asks once for all epochs: a first one that is cut short just ends sooner."""
         return self.feed.steps_per_epoch
+
+
+class StreamedBatches(Dataset[tuple[Tensor, Tensor]]):
+    """Batches by epoch and ids, from data that are not held in memory."""
+
+    def __init__(self, take: Callable[[int, np.ndarray], tuple[Tensor, Tensor]]) -> None:
+        self.take = take
+
+    def __getitem__(self, which: tuple[int, np.ndarray]) -> tuple[Tensor, Tensor]:
+        return self.take(*which)
+
+
+class StreamedOrder(FeedOrder):
+    """The epoch beside the ids of each batch, which stay on the host."""
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch = self.feed.epochs[self.epoch]
+        for ids in self.feed.batches(epoch):
+            yield epoch, ids
+
+
+def streaming_loader(
+    take: Callable[[int, np.ndarray], tuple[Tensor, Tensor]], feed: Feed
+) -> DataLoader[Any]:
+    """A loader of the same kind, for data that are not held in memory."""
+    return DataLoader(
+        StreamedBatches(take),
+        sampler=StreamedOrder(feed, torch.device("cpu")),
+        batch_size=None,
+        generator=torch.Generator(),
+    )
 
 
 def loader(inputs: Tensor, targets: Tensor, feed: Feed) -> DataLoader[Any]:

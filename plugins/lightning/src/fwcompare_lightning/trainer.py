@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.warnings import PossibleUserWarning
+from torch.utils.data import DataLoader
 
 from fwcompare.audit.settings import Settings
 from fwcompare.data.batches import Feed
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
 from fwcompare_lightning.callback import ProbeCallback
-from fwcompare_lightning.feeding import loader
+from fwcompare_lightning.feeding import loader, streaming_loader
 from fwcompare_lightning.module import GraphLightningModule
 from fwcompare_pytorch.audit import clipping
 from fwcompare_pytorch.trainer import PyTorchTrainer
@@ -69,11 +71,17 @@ class LightningTrainer(PyTorchTrainer):
         # Lightning scales the loss by a scaler of its own.
         self.arithmetic.scaler = trainer.scaler
         self.module.train()
-        trainer.fit(self.module, loader(self.inputs, self.targets, feed))
+        trainer.fit(self.module, self.loader(feed))
         self.module.to(self.device)  # Lightning leaves a model on the CPU
 
+    def loader(self, feed: Feed) -> DataLoader[Any]:
+        """What Lightning is fed from."""
+        if self.stream is not None:
+            return streaming_loader(partial(self.streamed, self.stream), feed)
+        return loader(self.inputs, self.targets, feed)
+
     def batches(self, feed: Feed) -> Iterator[Any]:
-        loaded = loader(self.inputs, self.targets, feed)
+        loaded = self.loader(feed)
         for number, _ in enumerate(feed.epochs):
             loaded.sampler.set_epoch(number)  # type: ignore[attr-defined]
             yield from loaded

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from fwcompare.audit.settings import Settings
 from fwcompare.data.batches import Feed
+from fwcompare.data.stream import Stream
 from fwcompare.errors import UnsupportedError
 from fwcompare.graph import Weights
 from fwcompare.graph.norms import BatchNorm
@@ -80,8 +81,10 @@ class PyTorchTrainer:
             compilations.start()
             self.objective = torch.compile(self.objective)  # type: ignore[assignment]
             self.inference = torch.compile(self.model)  # type: ignore[assignment]
-        self.inputs = self.tensor(job.train.inputs)
-        self.targets = self.labels_or_values(job.train.targets)
+        self.stream = job.stream
+        if self.stream is None:
+            self.inputs = self.tensor(job.train.inputs)
+            self.targets = self.labels_or_values(job.train.targets)
         torch.manual_seed(spec.seed)  # after the model: what it draws is overwritten anyway
 
     def fuses(self) -> bool:
@@ -130,9 +133,18 @@ class PyTorchTrainer:
 
     def epoch(self, feed: Feed, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and targets of each batch of an epoch, gathered when they are asked for."""
+        if self.stream is not None:
+            for ids in feed.batches(epoch):
+                yield self.streamed(self.stream, epoch, ids)
+            return
         order = torch.from_numpy(feed.order(epoch)).to(self.device)
         for ids in torch.split(order, feed.batch_size):
             yield self.inputs.index_select(0, ids), self.targets.index_select(0, ids)
+
+    def streamed(self, stream: Stream, epoch: int, ids: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a batch, from data that are not held in memory."""
+        inputs, targets = stream.take(epoch, ids)
+        return self.tensor(inputs), self.labels_or_values(targets)
 
     def batches(self, feed: Feed) -> Iterator[Any]:
         return chain.from_iterable(self.epoch(feed, epoch) for epoch in feed.epochs)

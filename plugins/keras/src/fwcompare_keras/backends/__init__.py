@@ -29,7 +29,10 @@ class Backend(Protocol):
         """The training data where this backend is fed from."""
 
     def batches(self, data: Any, feed: Feed, spec: RunSpec) -> Any:
-        """Every batch of every epoch in order, as one object that ``model.fit`` takes."""
+        """Every batch of every epoch in order, as one object that ``model.fit`` takes.
+
+        ``data`` is what ``place`` made, or a ``Stream`` where data are not held in memory.
+        """
 
     def host_batch(self, inputs: np.ndarray) -> np.ndarray:
         """One batch as ``predict_on_batch`` takes it best."""

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from fwcompare.data.batches import Arrays, Feed
+from fwcompare.data.stream import Stream
 from fwcompare.errors import UnsupportedError
 from fwcompare.spec import RunSpec
 
@@ -34,7 +35,7 @@ def place(train: Arrays, spec: RunSpec) -> Arrays:
 class Batches(keras.utils.PyDataset):
     """The batches of a feed, counted through all epochs."""
 
-    def __init__(self, data: Arrays, feed: Feed) -> None:
+    def __init__(self, data: Arrays | Stream, feed: Feed) -> None:
         super().__init__()
         self._data = data
         self._feed = feed
@@ -53,10 +54,12 @@ class Batches(keras.utils.PyDataset):
             self._ids = list(feed.batches(self._epoch))
         # A feed that begins within an epoch has only the rest of it.
         ids = self._ids[step - max(feed.first_step - epoch * feed.steps_per_epoch, 0)]
+        if isinstance(self._data, Stream):
+            return self._data.take(self._epoch, ids)
         return self._data.inputs.take(ids, axis=0), self._data.targets.take(ids, axis=0)
 
 
-def batches(data: Arrays, feed: Feed, spec: RunSpec) -> Batches:
+def batches(data: Arrays | Stream, feed: Feed, spec: RunSpec) -> Batches:
     return Batches(data, feed)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from fwcompare.data.batches import Arrays, Feed
+from fwcompare.data.stream import Stream
 from fwcompare.errors import UnsupportedError
 from fwcompare.spec import RunSpec
 
@@ -33,18 +35,37 @@ def place(train: Arrays, spec: RunSpec) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.convert_to_tensor(train.inputs), tf.convert_to_tensor(train.targets)
 
 
-def batches(data: tuple[tf.Tensor, tf.Tensor], feed: Feed, spec: RunSpec) -> tf.data.Dataset:
+def batches(
+    data: tuple[tf.Tensor, tf.Tensor] | Stream, feed: Feed, spec: RunSpec
+) -> tf.data.Dataset:
     """Ids in, gathered batches out; with one thread to spend, nothing beside the training runs."""
-    inputs, targets = data
     with tf.device("CPU:0"):
-        dataset = tf.data.Dataset.from_tensor_slices(_ids(feed))
-    dataset = dataset.map(lambda ids: (tf.gather(inputs, ids), tf.gather(targets, ids)))
+        dataset = tf.data.Dataset.from_tensor_slices((_epochs(feed), _ids(feed)))
+    if isinstance(data, Stream):
+        dataset = dataset.map(partial(_streamed, data))
+    else:
+        inputs, targets = data
+        dataset = dataset.map(lambda _, ids: (tf.gather(inputs, ids), tf.gather(targets, ids)))
     if spec.device.threads > 1 or spec.device.name != "cpu":
         dataset = dataset.prefetch(tf.data.AUTOTUNE)
     options = tf.data.Options()
     options.threading.private_threadpool_size = spec.device.threads
     # Without an end, Keras does not start the pipeline again behind the last epoch.
     return dataset.repeat().with_options(options)
+
+
+def _streamed(stream: Stream, epoch: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """A batch of data that are not held in memory: NumPy's, by a call out of the pipeline."""
+    types = [tf.as_dtype(dtype) for dtype in stream.dtypes]
+    taken = tf.numpy_function(stream.take, [epoch, ids], types)
+    for tensor, shape in zip(taken, stream.shapes, strict=True):
+        tensor.set_shape((ids.shape[0], *shape))
+    return tuple(taken)
+
+
+def _epochs(feed: Feed) -> np.ndarray:
+    """The epoch of every batch of the run."""
+    return np.repeat(np.array(feed.epochs), [feed.steps(epoch) for epoch in feed.epochs])
 
 
 def _ids(feed: Feed) -> tf.Tensor | tf.RaggedTensor:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch._dynamo.utils import counters
-from torch.utils.data import DataLoader, Sampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from fwcompare.data.batches import Arrays, Feed
+from fwcompare.data.stream import Stream
 from fwcompare.errors import UnsupportedError
 from fwcompare.spec import RunSpec
 
@@ -56,7 +57,37 @@ class BatchIds(Sampler[torch.Tensor]):
             yield torch.from_numpy(ids).to(self._device)
 
 
-def batches(data: TensorDataset, feed: Feed, spec: RunSpec) -> DataLoader[Any]:
+class Streamed(Dataset[tuple[torch.Tensor, ...]]):
+    """Batches by epoch and ids, from data that are not held in memory."""
+
+    def __init__(self, stream: Stream, device: str) -> None:
+        self._stream = stream
+        self._device = device
+
+    def __getitem__(self, which: tuple[int, np.ndarray]) -> tuple[torch.Tensor, ...]:
+        taken = self._stream.take(*which)
+        return tuple(torch.from_numpy(array).to(self._device) for array in taken)
+
+
+class EpochsAndIds(Sampler[Any]):
+    """The epoch and the ids of every batch of a feed."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    def __len__(self) -> int:
+        return self._feed.step_count
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        for epoch in self._feed.epochs:
+            for ids in self._feed.batches(epoch):
+                yield epoch, ids
+
+
+def batches(data: TensorDataset | Stream, feed: Feed, spec: RunSpec) -> DataLoader[Any]:
+    if isinstance(data, Stream):
+        streamed = Streamed(data, spec.device.name)
+        return DataLoader(streamed, batch_size=None, sampler=EpochsAndIds(feed))
     # Without a batch size the sampler's ids index the tensors directly, and nothing is collated.
     return DataLoader(data, batch_size=None, sampler=BatchIds(feed, data.tensors[0].device))
 
