@@ -106,7 +106,10 @@ class Trainer(Protocol):
         """Build model and optimizer, and import ``job.initial_weights``."""
 
     def fit(self, feed: Feed, probe: Probe) -> None:
-        """Train over ``feed`` in the framework's own loop, telling ``probe`` of every step."""
+        """Train over ``feed`` in the framework's own loop, telling ``probe`` of every step.
+
+        Batches come from ``job.train``, or from ``job.stream`` where there is one.
+        """
 
     def batches(self, feed: Feed) -> Iterator[Any]:
         """Every batch of ``feed`` in native form, as ``fit`` hands it to a step: the input pipeline

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fwcompare import memory
 from fwcompare.capacity import Capacity
 from fwcompare.data.batches import DataFolder
+from fwcompare.data.stream import most_resident_bytes
 from fwcompare.errors import RequestError, UnsupportedError, unknown
 from fwcompare.footprint import Footprint
 from fwcompare.graph import Graph, Layer
@@ -78,6 +79,9 @@ class Subject:
         )
         samples = data.size("train")
         size = samples * numbers * spec.dtype.itemsize
+        most = most_resident_bytes(spec.training.resident_mib)
+        if spec.augment.active or data.held_bytes("train", spec.dtype) > most:
+            size = 0  # it is read from disk, batch by batch
         return cls(spec.model.name, graph, setting, samples, size)
 
     def but(self, graph: Graph | None = None, batch_size: int | None = None) -> Subject:

@@ -204,6 +204,7 @@ def _phases(state: _Run) -> None:
             cores = own_cores()
             before = snapshot(cores)
             trainer.fit(feed, probe)
+            _require_drawn(job)
             state.conditions = between(before, snapshot(cores), cores)
             state.warnings += state.conditions.warnings()
         with probe.phase("eval"):
@@ -233,6 +234,17 @@ def _draw_ahead(job: Job, state: _Run, epoch: int) -> None:
             job.stream.prepare(number)
     digests = job.stream.digests
     state.digests["augmented"] = [digests[number] for number in sorted(digests)]
+
+
+def _require_drawn(job: Job) -> None:
+    """Raise ``UnsupportedError`` if images were drawn and the engine trained on others."""
+    from fwcompare.errors import UnsupportedError
+
+    if job.epochs is not None and job.stream is not None and not job.stream.taken:
+        raise UnsupportedError(
+            f"{job.spec.framework.name} does not take its batches from job.stream, so it has not "
+            "seen the augmented images."
+        )
 
 
 def _predictions(trainer: Any, inputs: Any, state: _Run) -> Iterator[Any]:

@@ -110,18 +110,21 @@ class DataFolder:
         found: list[float] | None = self.meta.get("black")
         return found
 
+    def held_bytes(self, name: str, dtype: np.dtype) -> int:
+        """What a split takes where it is held in memory, by its files."""
+        places = [self.path / f"{name}_{suffix}.npy" for suffix in "xy"[: 2 - self.own_targets]]
+        return sum(place.stat().st_size for place in places) * dtype.itemsize // 4
+
     def split(self, name: str, dtype: np.dtype) -> Arrays:
         """The arrays of a split, mapped from disk; copied only where the dtype differs.
 
         Rows of the files instead, where these have more than ``most_resident_bytes``.
         """
         places = [self.path / f"{name}_{suffix}.npy" for suffix in "xy"]
-        if self.own_targets:
-            places.pop()
-        held = sum(place.stat().st_size for place in places) * dtype.itemsize // 4
-        if self.most_resident_bytes is not None and held > self.most_resident_bytes:
+        most = self.most_resident_bytes
+        if most is not None and self.held_bytes(name, dtype) > most:
             rows = [FileRows.open(place, dtype) for place in places]
-            return Arrays(rows[0], rows[-1])
+            return Arrays(rows[0], rows[0 if self.own_targets else 1])
         inputs = np.load(self.path / f"{name}_x.npy", mmap_mode="r", allow_pickle=False)
         if inputs.dtype.kind == "f":
             inputs = inputs.astype(dtype, copy=False)

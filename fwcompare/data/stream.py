@@ -46,12 +46,15 @@ class Stream:
     def __init__(self, train: Arrays, epochs: Epochs | None) -> None:
         self._train = train
         self._epochs = epochs
+        #: Batches that an engine has taken.
+        self.taken = 0
         #: Shape of a sample's inputs and of its target, and the types of both.
         self.shapes = train.inputs.shape[1:], train.targets.shape[1:]
         self.dtypes: tuple[np.dtype[Any], np.dtype[Any]] = train.inputs.dtype, train.targets.dtype
 
     def take(self, epoch: int, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of a batch."""
+        self.taken += 1
         inputs = self._train.inputs if self._epochs is None else self._epochs[int(epoch)]
         taken = np.asarray(inputs[ids])
         if self._train.targets is self._train.inputs:  # to be reconstructed
