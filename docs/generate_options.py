@@ -23,6 +23,7 @@ from fwcompare.config import Compare, Parity, Tracking
 from fwcompare.data.sources import SOURCES
 from fwcompare.errors import RequestError
 from fwcompare.preflight import Preflight
+from fwcompare.resume import retries
 from fwcompare.spec import (
     OPTIMIZERS,
     Augment,
@@ -89,6 +90,7 @@ FIELDS = {"init.from": "source"}
 LOOSE = {
     "seed": int,
     "sweep.name": str | None,
+    "sweep.retry": str,
     "sweep.run": str | None,
     "paths.outputs": str,
     "paths.cache": str | None,
@@ -106,6 +108,7 @@ EMPTY: dict[str, Any] = {
 #: Checks of such options.
 LOOSE_CHECKS: dict[str, Callable[[Any], object]] = {
     "seed": lambda wrong: RunSpec(**{**EMPTY, "seed": wrong}),
+    "sweep.retry": retries,
 }
 
 #: Words that are checked against the data, when these are there.

@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -26,10 +27,30 @@ class Terminated(BaseException):
     """SIGTERM, turned into an exception so that children are ended and records written."""
 
 
+class Stop:
+    """Ctrl-C and SIGTERM. The first one ends what goes on, and what had ended is reported; the
+    second ends this process at once, and the kernel the worker with it."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            shown_cursor = b"\x1b[?25h" if os.isatty(2) else b""
+            os.write(2, shown_cursor + b"\nStopped at once; what had ended is kept.\n")
+            _end_children()
+            os._exit(INTERRUPTED if number == signal.SIGINT else TERMINATED)
+        self.asked = True
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit code; bad input gives one message and 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, _terminate)
+    stop = Stop()
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in a shell's background
+        signal.signal(signal.SIGINT, stop)
     try:
         return _dispatch(given)
     except SystemExit as end:
@@ -44,6 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         return _fail(error, given)
+
+
+def _end_children() -> None:
+    """End every child with all that it has started; each leads a process group of its own."""
+    import psutil
+
+    for child in psutil.Process().children():
+        with suppress(OSError):
+            if os.getpgid(child.pid) == child.pid:
+                os.killpg(child.pid, signal.SIGKILL)
 
 
 def _fail(error: Exception, given: Sequence[str] = ()) -> int:
@@ -73,10 +104,6 @@ def _say(message: str, hint: str | None, code: int) -> int:
     if hint:
         console.print(Text(hint), soft_wrap=True)
     return code
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _dispatch(given: list[str]) -> int:

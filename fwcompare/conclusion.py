@@ -37,11 +37,19 @@ def conclude(folder: Path, runs: Sequence[Run], comparisons: Sequence[Comparison
         tags=_tags(runs, comparisons),
         metrics=_metrics(runs, comparisons, counts),
         artifacts=tuple(path for name in _ARTIFACTS if (path := folder / name).is_file()),
-        run_tags={
-            run.record.run: run_tags(run, comparisons) for run in runs if run.spec is not None
-        },
+        run_tags=_superseded(folder)
+        | {run.record.run: run_tags(run, comparisons) for run in runs if run.spec is not None},
         side_by_side=tuple(_one_of_each(runs, comparisons)),
     )
+
+
+def _superseded(folder: Path) -> dict[str, dict[str, str]]:
+    """Tags of the attempts in whose place a later one stands."""
+    return {
+        run: {"fwcompare.superseded": "true"}
+        for cell in read_listing(folder)["cells"]
+        for run in cell.get("superseded", ())
+    }
 
 
 def run_tags(run: Run, comparisons: Sequence[Comparison]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from fwcompare import __version__, capacity, metrics
 from fwcompare.capacity import Capacity
+from fwcompare.checkpoint import CHECKPOINT_FILE, read_header, require_fitting
 from fwcompare.data.batches import DataFolder
 from fwcompare.errors import RequestError, UnsupportedError, choices, unknown
 from fwcompare.folders import find_run
@@ -385,7 +386,7 @@ class Configuration:
         if init.source:  # says now what does not fit
             init = replace(init, digest=digest(load(Path(init.source), graph)))
         engine = front(framework.name)
-        return RunSpec(
+        spec = RunSpec(
             run="",
             framework=framework,
             model=model,
@@ -410,6 +411,23 @@ class Configuration:
                 **versions((distribution(framework.name), *engine.requirements)),
             },
         )
+        return self._resumed(spec)
+
+    def _resumed(self, spec: RunSpec) -> RunSpec:
+        """The spec with the file that ``trainer.resume`` means."""
+        source = spec.training.resume
+        if source is None:
+            return spec
+        path = self._run_file(
+            "trainer.resume",
+            source,
+            CHECKPOINT_FILE,
+            "checkpoint",
+            "has left no checkpoint.",
+            "trainer.checkpoint_epochs=1 has a run leave one after every epoch.",
+        )
+        require_fitting(read_header(path), spec)
+        return spec.but(training=replace(spec.training, resume=str(path)))
 
     def _framework(self) -> Framework:
         section = self.section("framework")
@@ -463,23 +481,37 @@ class Configuration:
 
     def find_weights(self, source: str) -> Path:
         """The weights file that ``init.from`` means: a file, a run folder, or a run's name."""
+        return self._run_file(
+            "init.from",
+            source,
+            FINAL_WEIGHTS,
+            "weights",
+            "has left no trained weights.",
+            "`fwcompare runs --status ok` lists those that have; what it began with is in its "
+            f"{INITIAL_WEIGHTS}.",
+        )
+
+    def _run_file(
+        self, option: str, source: str, name: str, what: str, lack: str, hint: str
+    ) -> Path:
+        """A file by its path, by the folder of its run, or by the name of that.
+
+        Raises:
+            RequestError: there is none; ``lack`` and ``hint`` are said of a run without one.
+        """
         path = Path(source).expanduser()
-        for place in (path, path / FINAL_WEIGHTS):
+        for place in (path, path / name):
             if place.is_file():
                 return place.absolute()
         try:
             folder = find_run(source, self.outputs)
         except RequestError as error:
             raise RequestError(
-                f"init.from={source}: there is no such weights file. {error.message}", error.hint
+                f"{option}={source}: there is no such {what} file. {error.message}", error.hint
             ) from error
-        if not (folder / FINAL_WEIGHTS).is_file():
-            raise RequestError(
-                f"init.from={source}: the run {folder.name} has left no trained weights.",
-                "`fwcompare runs --status ok` lists those that have; what it began with is "
-                f"{folder / INITIAL_WEIGHTS}.",
-            )
-        return (folder / FINAL_WEIGHTS).absolute()
+        if not (folder / name).is_file():
+            raise RequestError(f"{option}={source}: the run {folder.name} {lack}", hint)
+        return (folder / name).absolute()
 
     def _data(self, seed: int, progress: Any) -> DataFolder:
         from fwcompare.data.prepare import prepare

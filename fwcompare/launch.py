@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import json
 import math
 import os
@@ -14,14 +15,15 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fwcompare.errors import RequestError, RunError
 from fwcompare.graph import draw, load, save
+from fwcompare.locking import locked
 from fwcompare.plugin import Front, front
 from fwcompare.probe import clock
 from fwcompare.record import (
@@ -29,14 +31,16 @@ from fwcompare.record import (
     INITIAL_WEIGHTS,
     LOG_FILE,
     SPEC_FILE,
+    STATUSES,
     RunRecord,
     log_tail,
     now_ms,
+    plain,
     read_events,
 )
 from fwcompare.secrecy import ordinary
 from fwcompare.spec import RunSpec
-from fwcompare.worker import CORES, LAUNCHED_AT
+from fwcompare.worker import CORES, LAUNCHED_AT, PARENT, lacks_memory
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -46,13 +50,26 @@ LOOK_SECONDS = 0.2
 #: Seconds that a child has for ending by itself once it was asked to.
 GRACE_SECONDS = 3.0
 
+#: Kept free in each run folder while the run goes on: on a full disk there is room for its record.
+RESERVE_BYTES = 1 << 18
+RESERVE_FILE = "reserve"
+
+#: Events and lines of the log that go into the record of a run that is not ok.
+LAST_EVENTS = 5
+LAST_LINES = 20
+
+#: Signals that a process gets by its own doing.
+_CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
+
 #: The rooms of the core that travel to another interpreter; none imports Hydra or MLflow.
 WORKER_ROOMS = (
     "__init__.py",
     "errors.py",
     "limits.py",
+    "atomic.py",
     "graph",
     "spec.py",
+    "checkpoint.py",
     "typed.py",
     "record.py",
     "summary.py",
@@ -81,6 +98,7 @@ WORKER_ROOMS = (
     "conformance/export.py",
     "conformance/pace.py",
     "conformance/probing.py",
+    "conformance/resumption.py",
     "worker.py",
 )
 
@@ -139,6 +157,7 @@ def environment(spec: RunSpec, engine: Front) -> dict[str, str]:
         **engine.environment(spec),
         CORES: cores,
         LAUNCHED_AT: repr(clock()),
+        PARENT: str(os.getpid()),
         "PYTHONUNBUFFERED": "1",
         "PYTHONHASHSEED": "0",
     }
@@ -206,7 +225,8 @@ def prepare(spec: RunSpec, folder: Path) -> None:
 def run(spec: RunSpec, folder: Path, listener: Listener | None = None) -> RunRecord:
     """Run a spec in a fresh process and return its record; every end leaves a record.
 
-    ``listener`` is told of events as they come.
+    ``listener`` is told of events as they come. Where not even a record can be written, the one
+    that is returned says so.
 
     Raises:
         RequestError: the interpreter cannot be started, or the weights do not fit.
@@ -215,28 +235,62 @@ def run(spec: RunSpec, folder: Path, listener: Listener | None = None) -> RunRec
     engine = front(spec.framework.name)
     started_ms = now_ms()
     try:
-        prepare(spec, folder)
-    except MemoryError as error:
-        reason = f"MemoryError: the initial weights: {error or 'there is not enough memory'}"
-        record = RunRecord(spec.run, "out_of_memory", reason, started_ms, now_ms())
-        record.write(folder)
-        return record
-    with (folder / LOG_FILE).open("ab") as log:
+        folder.mkdir(parents=True, exist_ok=True)
+        log = (folder / LOG_FILE).open("ab")
+    except OSError as error:
+        return _not_begun(spec, folder, started_ms, error)
+    with log, locked(folder / LOG_FILE, "rb"):  # see is_held
         try:
-            child = subprocess.Popen(
-                [*worker_command(spec), str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment(spec, engine),
-                cwd=folder,
-                start_new_session=True,
-            )
+            prepare(spec, folder)
+            _reserve(folder)
         except OSError as error:
-            raise RequestError(
-                f"The interpreter {spec.framework.python} cannot be started: {error.strerror}.",
-                "Give framework.python the path of a Python 3.10 or newer.",
-            ) from error
+            return _not_begun(spec, folder, started_ms, error)
+        except MemoryError as error:
+            why = f"MemoryError: the initial weights: {error or 'there is not enough memory'}"
+            record = RunRecord(spec.run, "out_of_memory", why, started_ms, now_ms())
+            return _kept(record, folder)
+        return _watched(spec, engine, folder, started_ms, log, listener)
+
+
+def _not_begun(spec: RunSpec, folder: Path, started_ms: int, error: OSError) -> RunRecord:
+    """The record of a run that could not even be prepared."""
+    _release(folder)
+    reason = f"the run folder cannot be written: {error.strerror or error}"
+    return _kept(RunRecord(spec.run, "failed", reason, started_ms, now_ms()), folder)
+
+
+def not_run(spec: RunSpec, folder: Path, status: str, reason: str) -> RunRecord:
+    """The record of a run that could not be started."""
+    now = now_ms()
+    return _kept(RunRecord(spec.run, status, plain(reason.splitlines()[0]), now, now), folder)
+
+
+def _watched(
+    spec: RunSpec,
+    engine: Front,
+    folder: Path,
+    started_ms: int,
+    log: IO[bytes],
+    listener: Listener | None,
+) -> RunRecord:
+    """Start the worker, wait for its end, and settle what that was."""
+    kills = _out_of_memory_kills()
+    try:
+        child = subprocess.Popen(
+            [*worker_command(spec), str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment(spec, engine),
+            cwd=folder,
+            start_new_session=True,
+        )
+    except OSError as error:
+        _release(folder)
+        raise RequestError(
+            f"The interpreter {spec.framework.python} cannot be started: {error.strerror}.",
+            "Give framework.python the path of a Python 3.10 or newer.",
+        ) from error
     code: int | None = None
     reason = ""
     try:
@@ -244,12 +298,44 @@ def run(spec: RunSpec, folder: Path, listener: Listener | None = None) -> RunRec
         if code is None:
             reason = f"no end after trainer.timeout_s={spec.training.timeout_s:g} s"
     except BaseException as error:
-        reason = f"ended by {type(error).__name__}"
+        reason = f"ended by {_words(error)}"
         raise
     finally:
         _end(child)
+        if code == -signal.SIGKILL and _out_of_memory_kills() > kills:
+            reason = "the worker was ended by the system's out-of-memory killer (SIGKILL)"
         record = _settle(spec, folder, started_ms, code, reason)
     return record
+
+
+def _words(error: BaseException) -> str:
+    """What ended a run from outside, as a person calls it."""
+    known = {"KeyboardInterrupt": "Ctrl-C", "Terminated": "SIGTERM"}
+    return known.get(type(error).__name__, type(error).__name__)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process watches over the run of this folder, so that it may still go on.
+
+    It holds a lock on the log; the system lets go of it when that process ends, whatever ends it.
+    """
+    try:
+        with (folder / LOG_FILE).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes the system has ended so far because memory was short."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
 def _wait(
@@ -290,17 +376,21 @@ def _watch_events(
 
 
 def _end(child: subprocess.Popen[Any]) -> None:
-    """End the child's whole process group, gently first."""
+    """End the child's whole process group, gently first; at once where that is interrupted."""
     if child.poll() is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)  # what it may have started
         return
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE_SECONDS)
-            break
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE_SECONDS)
+                break
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
 
@@ -308,24 +398,87 @@ def _settle(
     spec: RunSpec, folder: Path, started_ms: int, code: int | None, reason: str
 ) -> RunRecord:
     """The worker's own record or, where it left none, one made from what is there."""
+    _release(folder)
     record = RunRecord.read(folder)
-    if record is not None:
+    if record is not None and record.ok:
         return record
-    status = "timeout" if code is None and reason.startswith("no end") else "killed"
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        status = "killed"
-        reason = f"the worker was ended by {name}"
-        if name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"):
-            status = "failed"
-    elif code is not None:
+    if record is None:
+        status, reason = _classify(code, reason, log_tail(folder))
+        record = _from_events(spec, folder, started_ms, status, reason)
+    return _kept(_with_tails(record, folder), folder)
+
+
+def _classify(code: int | None, reason: str, tail: Sequence[str]) -> tuple[str, str]:
+    """Status and reason of a worker that left no record."""
+    if code is None:
+        return ("timeout" if reason.startswith("no end") else "killed"), reason
+    if code >= 0:
         status, reason = "failed", f"the worker ended with exit code {code} and no record"
-    tail = log_tail(folder)
-    if code is not None and tail:
-        reason = f"{reason}: {tail[-1]}"
-    record = _from_events(spec, folder, started_ms, status, reason)
-    record.write(folder)
-    return RunRecord.read(folder) or record
+    elif reason:
+        status = "out_of_memory"
+    else:
+        name = signal.Signals(-code).name
+        status = "failed" if name in _CRASHES else "killed"
+        reason = f"the worker was ended by {name}"
+    if status == "failed" and any(map(lacks_memory, tail[-LAST_EVENTS:])):
+        status = "out_of_memory"
+    return status, f"{reason}: {tail[-1]}" if tail else reason
+
+
+def _with_tails(record: RunRecord, folder: Path) -> RunRecord:
+    """The record of a run that is not ok, with the end of its events and of its log."""
+    events = [event for event, _ in read_events(folder / EVENTS_FILE)]
+    return replace(record, last_events=events[-LAST_EVENTS:], log_tail=log_tail(folder, LAST_LINES))
+
+
+def _kept(record: RunRecord, folder: Path) -> RunRecord:
+    """Write a record. Where that fails, the one that is returned says so."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write(folder)
+        return RunRecord.read(folder) or record
+    except OSError as error:
+        why = f"its record cannot be written to {folder}: {error.strerror or error}"
+        return replace(record, reason=f"{record.reason}; {why}")
+
+
+def _reserve(folder: Path) -> None:
+    """Keep room for the record. Raises ``OSError`` where there is none."""
+    with (folder / RESERVE_FILE).open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+
+
+def _release(folder: Path) -> None:
+    """Give back the room that was kept for the record."""
+    with suppress(OSError):
+        (folder / RESERVE_FILE).unlink()
+
+
+def recover(folder: Path) -> RunRecord | None:
+    """Make the record of a run whose parent died before it could.
+
+    None where there is nothing to recover: the run has its record, may still go on, or never had a
+    spec.
+    """
+    if RunRecord.read(folder) is not None or is_held(folder):
+        return None
+    try:
+        spec = RunSpec.read(folder / SPEC_FILE)
+    except RequestError:
+        return None
+    events = [event for event, _ in read_events(folder / EVENTS_FILE)]
+    if not events and not (folder / LOG_FILE).exists():
+        return None  # prepared, and never begun
+    _release(folder)
+    times = [int(event.get("time_ms", 0)) for event in events]
+    times = times or [int((folder / SPEC_FILE).stat().st_mtime * 1e3)]
+    status, reason = "killed", "cut off: the process that watched over it has died"
+    if events and events[-1]["event"] == "end":
+        status, reason = str(events[-1].get("status")), str(events[-1].get("reason"))
+        if status not in STATUSES or status == "ok":
+            status, reason = "killed", "it had come to its end, but its record is lost"
+    record = _from_events(spec, folder, times[0], status, reason)
+    return _kept(_with_tails(replace(record, ended_ms=times[-1]), folder), folder)
 
 
 def _from_events(
@@ -342,15 +495,17 @@ def _from_events(
     )
     metrics: dict[str, float] = {}
     for event, _ in read_events(folder / EVENTS_FILE):
-        if event["event"] == "epoch":
-            record.history.append({"epoch": event["epoch"], **event["metrics"]})
-            metrics |= event["metrics"]
-        elif event["event"] == "blocks":
-            record.blocks.extend((event["epoch"], *block) for block in event["blocks"])
-        elif event["event"] == "phase":
-            phase = record.phases.setdefault(event["name"], {"seconds": 0.0, "peak_rss_bytes": 0})
-            phase["seconds"] += event["seconds"]
-            phase["peak_rss_bytes"] = event["peak_rss_bytes"]
+        with suppress(KeyError, TypeError, ValueError):  # a line that no worker of ours wrote
+            if event["event"] == "epoch":
+                record.history.append({"epoch": event["epoch"], **event["metrics"]})
+                metrics |= event["metrics"]
+            elif event["event"] == "blocks":
+                record.blocks.extend((event["epoch"], *block) for block in event["blocks"])
+            elif event["event"] == "phase":
+                name, seconds, peak = event["name"], event["seconds"], event["peak_rss_bytes"]
+                phase = record.phases.setdefault(name, {"seconds": 0.0, "peak_rss_bytes": 0})
+                phase["seconds"] += seconds
+                phase["peak_rss_bytes"] = peak
     return replace(record, metrics=metrics)
 
 
@@ -360,7 +515,8 @@ def warm_environment(spec: RunSpec) -> dict[str, str]:
     Were they all bound to the cores that a timed worker gets, warm workers would share one.
     """
     whole = environment(spec, front(spec.framework.name))
-    return {name: value for name, value in whole.items() if name not in (LAUNCHED_AT, CORES)}
+    timed = (LAUNCHED_AT, CORES, PARENT)
+    return {name: value for name, value in whole.items() if name not in timed}
 
 
 class WarmWorker:

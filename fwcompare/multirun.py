@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shlex
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,10 +16,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from fwcompare import launch, report
-from fwcompare.arms import AGAIN, SWEEP_FILE, Run, load_runs
+from fwcompare import launch, recovery, report
+from fwcompare.arms import SWEEP_FILE, Run, load_run, load_runs
+from fwcompare.atomic import write_text
 from fwcompare.audit import table
 from fwcompare.audit.collect import AUDITS_FILE, Audit, audit_runs
+from fwcompare.cell import Cell
 from fwcompare.compare import Comparison, compare
 from fwcompare.compose import CONFIG_NAME, configuration, translate, unsupported_cell
 from fwcompare.config import Configuration, Parity, Tracking, new_run_id, require_name
@@ -28,7 +31,8 @@ from fwcompare.locking import claimed
 from fwcompare.parity.standing import PROOFS_FILE, prove_runs
 from fwcompare.plugin import front
 from fwcompare.record import SPEC_FILE, RunRecord, now_ms, write_json
-from fwcompare.roofline import Peak, measure
+from fwcompare.resume import Resumption, retries, take_up
+from fwcompare.roofline import Peak, measure, read_peaks
 from fwcompare.secrecy import hidden
 from fwcompare.spec import RunSpec
 from fwcompare.stats.criteria import Criteria
@@ -50,37 +54,6 @@ _ARM_OPTIONS = (
 
 
 @dataclass
-class Cell:
-    """One run of a sweep: its overrides, and the spec or the reason why it has none."""
-
-    overrides: list[str]
-    engine: str
-    seed: int
-    run: str
-    spec: RunSpec | None = None
-    refusal: str = ""
-    #: Whether it repeats a cell of the baseline, as an A/A control.
-    control: bool = False
-    #: What should be known before it is started.
-    remark: str = ""
-
-    def listing(self) -> dict[str, Any]:
-        return {
-            "run": self.run,
-            "engine": self.engine,
-            "seed": self.seed,
-            "overrides": [hidden(override) for override in self.overrides],
-            "control": self.control,
-        }
-
-    @property
-    def label(self) -> str:
-        model = f"/{self.spec.model.name}" if self.spec else ""
-        again = f" {AGAIN}" if self.control else ""
-        return f"{self.engine}{model} s{self.seed}{again}"
-
-
-@dataclass
 class Sweep:
     """Cells in the order in which they run, and where they leave their records."""
 
@@ -99,9 +72,24 @@ class Sweep:
     peaks: list[Peak] = field(default_factory=list)
     #: The command line that asks for this sweep.
     command: str = ""
+    #: What is run again of an earlier command of the same name, and what is taken up of it.
+    retry: str = "failed"
+    resumption: Resumption = field(default_factory=Resumption)
+
+    @property
+    def cells_to_run(self) -> list[Cell]:
+        return [cell for cell in self.cells if not cell.done]
+
+    @property
+    def again(self) -> str:
+        """The command line that takes this sweep up."""
+        named = f"sweep.name={self.name}"
+        return self.command if named in self.command.split() else f"{self.command} {named}"
 
     def write(self) -> None:
         """Write the listing from which a report is made, before and after the runs."""
+        cells = [*(cell.listing() for cell in self.cells), *self.resumption.kept]
+        attempts = [run for cell in cells for run in (*cell.get("superseded", ()), cell["run"])]
         listing = {
             "name": self.name,
             "written_ms": now_ms(),
@@ -110,8 +98,8 @@ class Sweep:
             "compare": asdict(self.criteria),
             "parent": self.parent,
             "peaks": [peak.to_json() for peak in self.peaks],
-            "runs": [cell.run for cell in self.cells],
-            "cells": [cell.listing() for cell in self.cells],
+            "runs": attempts,
+            "cells": cells,
         }
         write_json(self.folder / SWEEP_FILE, listing)
 
@@ -122,12 +110,14 @@ class Watch:
     def __init__(self, sweep: Sweep, display: Display) -> None:
         self.sweep = sweep
         self.display = display
-        self.seen: set[str] = set()
+        #: The record of every run that has ended.
+        self.seen: dict[str, RunRecord] = {}
         self._tracker: Any = None
 
     def ended(self, cell: Cell, record: RunRecord) -> None:
-        self.seen.add(cell.run)
-        self.display.end(cell.label, record)
+        if cell.run not in self.seen:
+            self.display.end(cell.label, record)
+        self.seen[cell.run] = record
         self._track(cell, record)
 
     def _track(self, cell: Cell, record: RunRecord) -> None:
@@ -139,7 +129,8 @@ class Watch:
             made = self.sweep
             self._tracker = Tracker(made.tracking, made.outputs, self.display.console, made.name)
             made.parent = self._tracker.begin_sweep(record.started_ms)
-            self.sweep.write()
+            with said(SWEEP_FILE, self.display.console):
+                made.write()
         self._tracker.log_run(self.sweep.folder / cell.run, self.sweep.parent)
 
     def finish(self, runs: Sequence[Run], comparisons: Sequence[Comparison]) -> None:
@@ -164,6 +155,8 @@ class Ended:
     counts: dict[str, int]
     #: The report as a page; None where there is nothing to report, or it could not be written.
     page: Path | None = None
+    #: Whether it was stopped before all its cells had ended.
+    stopped: bool = False
 
     @property
     def failed(self) -> bool:
@@ -205,25 +198,33 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
             f"as {kept} in this engine: one cell",
             style="dim",
         )
-    for remark in dict.fromkeys(cell.remark for cell in made.cells if cell.remark):
-        console.print(Text(f"Warning: {remark}", style="yellow"), soft_wrap=True)
-    made.folder.mkdir(parents=True, exist_ok=True)
+    with _folder_written(made):
+        made.folder.mkdir(parents=True, exist_ok=True)
     with claimed(made.folder, f"The sweep {made.name}"):
         return _run(made, launcher, console)
 
 
 def _run(made: Sweep, launcher: Any, console: Console) -> list[Any]:
+    made.resumption = take_up(made.cells, made.folder, made.retry)
+    if taken_up := made.resumption.words(len(made.cells)):
+        console.print(f"Sweep {made.name}: {taken_up}", style="dim", soft_wrap=True)
+    for remark in dict.fromkeys(cell.remark for cell in made.cells_to_run if cell.remark):
+        console.print(Text(f"Warning: {remark}", style="yellow"), soft_wrap=True)
+    recovery.announce(made.outputs, console)
     with waiting(console, "Measuring the machine's peak ..."):
-        made.peaks = _peaks(made.cells)
-    made.write()
-    watch = Watch(made, Display(console, len(made.cells)))
+        made.peaks = _peaks(made)
+    with _folder_written(made):
+        _prepare(made)
+    watch = Watch(made, Display(console, len(made.cells_to_run)))
     token = _watch.set(watch)
+    stopped = True
     try:
         with watch.display:
             returned = _run_cells(made, watch, launcher)
+        stopped = False
     finally:
         _watch.reset(token)
-        ended = finish(made, watch)
+        ended = finish(made, watch, stopped)
         receive = _receiver.get()
         (receive or show)(ended)
     if ended.failed and receive is None:
@@ -231,24 +232,43 @@ def _run(made: Sweep, launcher: Any, console: Console) -> list[Any]:
     return returned
 
 
-def _peaks(cells: Sequence[Cell]) -> list[Peak]:
-    """The machine's peak for each number of threads in the sweep, measured anew: a machine that is
-    shared or hot does less than it did yesterday."""
-    devices = {cell.spec.device for cell in cells if cell.spec is not None}
+def _peaks(made: Sweep) -> list[Peak]:
+    """The machine's peak for each number of threads to be run, measured anew: a machine that is
+    shared or hot does less than it did yesterday. Of others, what was measured then."""
+    devices = {cell.spec.device for cell in made.cells_to_run if cell.spec is not None}
     threads = sorted({device.threads for device in devices if device.name == "cpu"})
-    return [peak for number in threads if (peak := measure(number)) is not None]
+    found = [peak for number in threads if (peak := measure(number)) is not None]
+    return found + [p for p in read_peaks(made.folder / SWEEP_FILE) if p.threads not in threads]
+
+
+def _prepare(made: Sweep) -> None:
+    """Write down what is to be run."""
+    for cell in made.cells_to_run:
+        folder = made.folder / cell.run
+        folder.mkdir(parents=True, exist_ok=True)
+        if cell.spec is not None:
+            cell.spec.write(folder / SPEC_FILE)
+    made.write()
+
+
+@contextmanager
+def _folder_written(made: Sweep) -> Iterator[None]:
+    """Turn what hinders writing into a ``RequestError``."""
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(
+            f"The sweep folder {made.folder} cannot be written: {error.strerror or error}.",
+            "Make room there, or choose another folder with paths.outputs=FOLDER.",
+        ) from error
 
 
 def _run_cells(made: Sweep, watch: Watch, launcher: Any) -> list[Any]:
     """Refuse what cannot be done, launch the rest, and collect what other processes ran."""
-    runnable = []
-    for cell in made.cells:
+    runnable = [cell for cell in made.cells_to_run if cell.spec is not None]
+    for cell in made.cells_to_run:
         if cell.spec is None:
             watch.ended(cell, _refuse(made.folder / cell.run, cell))
-        else:
-            (made.folder / cell.run).mkdir(exist_ok=True)
-            cell.spec.write(made.folder / cell.run / SPEC_FILE)
-            runnable.append(cell)
     if not runnable:
         return []
     jobs = [
@@ -262,36 +282,61 @@ def _run_cells(made: Sweep, watch: Watch, launcher: Any) -> list[Any]:
     return returned
 
 
-def finish(made: Sweep, watch: Watch) -> Ended:
-    """Compare what there is, write it, track it."""
-    for cell in made.cells:
+def finish(made: Sweep, watch: Watch, stopped: bool = False) -> Ended:
+    """Compare what there is, write it, track it. A sweep that was stopped proves nothing anew."""
+    console = watch.display.console
+    for cell in made.cells_to_run:
+        launch.recover(made.folder / cell.run)
         cut_off = RunRecord.read(made.folder / cell.run)
         if cut_off is not None and cell.run not in watch.seen:
             watch.ended(cell, cut_off)
-    runs = with_peak_shares(load_runs(made.folder), made.peaks)
+    runs = with_peak_shares([*load_runs(made.folder), *_unwritten(made, watch)], made.peaks)
     if not runs:
-        return Ended(made, (), (), {})
+        return Ended(made, (), (), {}, stopped=stopped)
     counts: dict[str, int] = {}
     for run in runs:
         counts[run.record.status] = counts.get(run.record.status, 0) + 1
     good = {run.engine for run in runs if run.record.ok}
     baseline = made.baseline if made.baseline in good else None
-    console, kept, audits = watch.display.console, made.outputs / "proofs", []
+    kept: Path = made.outputs / "proofs"
+    audits: list[Audit] = []
     with launch.WarmPool() as pool:
-        proofs = prove_runs(runs, made.parity, kept, console, pool)
-        write_json(made.folder / PROOFS_FILE, [proof.to_json() for proof in proofs])
+        proofs = prove_runs(runs, made.parity, kept, console, pool, fresh=not stopped)
+        with said(PROOFS_FILE, console):
+            entries = [proof.to_json() for proof in proofs]
+            write_json(made.folder / PROOFS_FILE, entries, durable=False)
         standings = {proof.key: proof.standing for proof in proofs}
         comparisons = compare(runs, made.name, baseline, standings, made.criteria)
         comparisons = weighed(comparisons, runs, made.peaks)
-        (made.folder / COMPARISON_FILE).write_text(report.as_json(comparisons), encoding="utf-8")
-        if made.parity.in_sweep:
+        with said(COMPARISON_FILE, console):
+            write_text(made.folder / COMPARISON_FILE, report.as_json(comparisons), durable=False)
+        if made.parity.in_sweep and not stopped:
             audits = audit_runs(runs, made.parity.precision, kept, console, pool)
-    write_json(made.folder / AUDITS_FILE, [audit.to_json() for audit in audits])
-    made.write()
+    with said(AUDITS_FILE, console):
+        write_json(made.folder / AUDITS_FILE, [a.to_json() for a in audits], durable=False)
+        made.write()
     page = _page(made, runs, comparisons, console)
     watch.finish(runs, comparisons)
     native = any(run.spec and not run.spec.aligned for run in runs)
-    return Ended(made, comparisons, tuple(audits) if native else (), counts, page)
+    return Ended(made, comparisons, tuple(audits) if native else (), counts, page, stopped)
+
+
+def _unwritten(made: Sweep, watch: Watch) -> Iterator[Run]:
+    """The runs whose records no disk would take."""
+    for cell in made.cells:
+        folder, record = made.folder / cell.run, watch.seen.get(cell.run)
+        if record is not None and RunRecord.read(folder) is None:
+            yield load_run(folder, record, cell.listing())
+
+
+@contextmanager
+def said(what: str, console: Console) -> Iterator[None]:
+    """A disk that is full costs what is written in here, and that is said."""
+    try:
+        yield
+    except OSError as error:
+        text = f"{what} was not written: {error.strerror or error}"
+        console.print(Text(text, style="yellow"), soft_wrap=True)
 
 
 def _page(
@@ -310,9 +355,14 @@ def _page(
 
 def show(ended: Ended) -> None:
     """Show the comparison, and where everything lies."""
+    made, console = ended.sweep, stdout()
+    if ended.stopped or ended.failed:
+        ok, beside = ended.counts.get("ok", 0), stderr()
+        total = len(made.cells) + len(made.resumption.kept)
+        beside.print(Text(f"{ok} of {total} cells are done. To run the rest:"), soft_wrap=True)
+        beside.print(Text(f"  {made.again}"), soft_wrap=True)
     if not ended.counts:
         return
-    made, console = ended.sweep, stdout()
     report.show(ended.comparisons, console)
     for audit in ended.audits:
         table.show(audit, console, everything=False)
@@ -348,15 +398,18 @@ def plan(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> Sweep:
             f"compare.baseline={baseline} is not among the engines of this sweep: "
             f"{', '.join(sorted(engines))}."
         )
+    retry = retries(str(node.get("retry")))
     folder = base.outputs / "sweeps" / name
     made, left_out = _without_twins(made)
     if options.control:
         made += _controls(made, baseline)
+    ordered = list(in_order(made, name))
     return Sweep(
         name, folder, base.tracking, base.outputs, baseline, base.parity, options.criteria,
-        list(in_order(made, name)),
+        ordered,
         left_out=left_out,
         command=command(config.hydra),
+        retry=retry,
     )  # fmt: skip
 
 
@@ -483,21 +536,20 @@ def run_cell(made: Configuration) -> str:
     watch = _watch.get()
     if watch:
         watch.display.begin(spec)
-    with _failure_recorded(spec, folder):
-        launch.run(spec, folder, watch.display.event if watch else None)
-    record = RunRecord.read(folder)
+    record = _run_one(spec, folder, watch)
     if watch:
         cell = next(cell for cell in watch.sweep.cells if cell.run == spec.run)
-        watch.ended(cell, record or _collected(folder, cell))
-    return record.status if record else "killed"
+        watch.ended(cell, record)
+    return record.status
 
 
-@contextmanager
-def _failure_recorded(spec: RunSpec, folder: Path) -> Iterator[None]:
-    """A run that cannot even be started gets a record too."""
+def _run_one(spec: RunSpec, folder: Path, watch: Watch | None) -> RunRecord:
+    """Run a cell; one that cannot even be started gets a record too."""
     try:
-        yield
+        return launch.run(spec, folder, watch.display.event if watch else None)
     except FwcompareError as error:
         status = "unsupported" if isinstance(error, UnsupportedError) else "failed"
-        now = now_ms()
-        RunRecord(spec.run, status, error.message, now, now).write(folder)
+        return launch.not_run(spec, folder, status, error.message)
+    except Exception as error:  # a defect of ours in one cell must not end a night's sweep
+        traceback.print_exception(error)
+        return launch.not_run(spec, folder, "failed", f"{type(error).__name__}: {error}")

@@ -141,6 +141,19 @@ class Trainer(Protocol):
         """The optimizer's state by slot (``momentum``, ``first_moment``, ``second_moment``,
         ``accumulator``), each by canonical name and in canonical layout."""
 
+    def state(self) -> dict[str, np.ndarray]:
+        """All that the rest of training depends on, as copies, between two calls of ``fit``.
+
+        Weights and statistics, slots, the position in the schedule, the scale of the loss; and,
+        under names that begin with ``random/``, what the next masks of dropout are drawn from. A
+        framework that does not tell of that gives no such name, and the record says so. Names and
+        layouts are the engine's own.
+        """
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from what ``state`` gave, in a new trainer of the same job: the next ``fit`` ends
+        in the very weights that it would have had there, to the last bit."""
+
     def settings(self) -> dict[str, dict[str, Any]]:
         """The values that the built objects hold, by ``optimizer`` or layer name and by quantity.
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,18 @@ clock = time.perf_counter
 
 #: CPU seconds of all threads of this process.
 cpu_clock = time.process_time
+
+#: Phases that are part of training, and go on where a run does.
+_GOES_ON = ("train", "eval", "checkpoint")
+
+
+def require_finite(metrics: Mapping[str, float], key: str) -> None:
+    """Raise ``DivergedError`` where a loss is there that is not finite."""
+    value = metrics.get(key, 0.0)
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"The loss {key} became {value}.", "Lower optimizer.lr, or set optimizer.clip_norm."
+        )
 
 
 class Memory:
@@ -114,6 +127,9 @@ class Probe:
         self._before_epoch: Callable[[int], None] | None = None
         self._compiled: int | None = None
         self._epoch: int | None = None
+        #: Whether this process has made a step, which is the first where another one made the
+        #: first of the run.
+        self._stepped = False
         self._steps = 0
         self._block_ends_at = 1
         self._block_began_at = 0
@@ -165,8 +181,7 @@ class Probe:
         self._epoch_blocks = []
         self._epoch_seconds = 0.0
         self._steps = self._block_began_at = 0
-        first_ever = self.observed.first_step_s is None
-        self._block_ends_at = 1 if first_ever else self._block_length()
+        self._block_ends_at = self._block_length() if self._stepped else 1
         self._memory.reset()
         self._compiled = self._compilations()
         self._synchronize()
@@ -186,8 +201,10 @@ class Probe:
         now = clock()
         seconds, steps = now - self._block_began, self._steps - self._block_began_at
         self._epoch_seconds += seconds
-        if self.observed.first_step_s is None:
-            self.observed.first_step_s = seconds
+        if not self._stepped:
+            self._stepped = True
+            if self.observed.first_step_s is None:
+                self.observed.first_step_s = seconds
             self._compiled = self._compilations()
             length = 1
         else:
@@ -244,6 +261,7 @@ class Probe:
             )
         metrics |= self._evaluate()
         self._finish_epoch(epoch, metrics)
+        require_finite(metrics, "val/loss")
 
     def _count_recompilations(self) -> None:
         compiled = self._compilations()
@@ -254,6 +272,31 @@ class Probe:
     def _finish_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         self.observed.history.append({"epoch": epoch, **metrics})
         self._events.write("epoch", epoch=epoch, metrics=metrics)
+
+    def observations(self) -> dict[str, Any]:
+        """All that a run that goes on from here must know of what was observed; JSON-able."""
+        return asdict(self.observed)
+
+    def restore(self, observations: Mapping[str, Any]) -> None:
+        """Take over what an earlier process had observed, and write it down as its events.
+
+        What this process has spent on its own start stays; times of training add up.
+        """
+        phases = {name: Phase(**phase) for name, phase in observations["phases"].items()}
+        blocks = [(int(epoch), int(n), float(s)) for epoch, n, s in observations["blocks"]]
+        own = self.observed.phases
+        self.observed = replace(
+            self.observed,
+            **{k: v for k, v in observations.items() if k not in ("phases", "blocks")},
+            blocks=blocks,
+            phases=own | {name: phases[name] for name in _GOES_ON if name in phases},
+        )
+        for epoch in self.observed.history:
+            number = epoch["epoch"]
+            of_epoch = [(steps, seconds) for at, steps, seconds in blocks if at == number]
+            metrics = {key: value for key, value in epoch.items() if key != "epoch"}
+            self._events.write("blocks", epoch=number, blocks=of_epoch)
+            self._events.write("epoch", epoch=number, metrics=metrics)
 
     @property
     def cores_used(self) -> float | None:

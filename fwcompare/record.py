@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TextIO
 
+from fwcompare.atomic import write_text
+
 SCHEMA_VERSION = 1
 
 #: How a run can end.
@@ -35,11 +37,14 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any, durable: bool = True) -> None:
     """Write so that a crash leaves the old file or the new one, never half of it."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(data, indent=1) + "\n", durable)
+
+
+def plain(text: str) -> str:
+    """Text that any terminal, file and page takes: what cannot be printed is a question mark."""
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)
 
 
 class EventFile:
@@ -81,7 +86,7 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], i
                 event = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(event, dict):
+            if isinstance(event, dict) and isinstance(event.get("event"), str):
                 yield event, offset
 
 
@@ -94,7 +99,7 @@ def log_tail(folder: Path, lines: int = 20, most_bytes: int = 20_000) -> list[st
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+    return [plain(line.rstrip()) for line in text.splitlines() if line.strip()][-lines:]
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,9 @@ class RunRecord:
     warnings: list[str] = field(default_factory=list)
     #: Other raw samples, such as the latency of each prediction.
     samples: dict[str, list[float]] = field(default_factory=dict)
+    #: Of a run that is not ok: the last that it wrote down, and the last lines of its log.
+    last_events: list[dict[str, Any]] = field(default_factory=list)
+    log_tail: list[str] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -141,7 +149,7 @@ class RunRecord:
         known = {f.name for f in fields(cls)}
         if data.get("schema_version") != SCHEMA_VERSION or set(data) - known:
             raise ValueError("not a run record of this release")
-        record = cls(**data)
+        record = cls(**{**data, "reason": plain(str(data["reason"]))})
         if record.status not in STATUSES:
             raise ValueError(f"unknown status {record.status!r}")
         return record

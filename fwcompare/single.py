@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from fwcompare import launch
+from fwcompare import launch, recovery
 from fwcompare.config import Configuration, Plan, new_run_id
 from fwcompare.display import Display
 from fwcompare.record import LOG_FILE, SAMPLES_FILE, RunRecord, log_tail
@@ -60,6 +60,7 @@ def execute(plan: Plan) -> tuple[Path, RunRecord]:
     """Run a plan once under a name of its own, and track it. Returns its folder and its record."""
     console = stderr()
     spec = plan.spec
+    recovery.announce(plan.outputs, console)
     spec = spec.but(run=new_run_id(spec.framework.name, spec.model.name, spec.seed))
     folder = plan.outputs / "runs" / spec.run
     label = f"{spec.framework.name}/{spec.model.name} s{spec.seed}"

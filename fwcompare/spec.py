@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fwcompare.atomic import write_text
 from fwcompare.errors import RequestError, unknown
 from fwcompare.graph import VALUES, Graph
 from fwcompare.graph.weights import DISTRIBUTIONS, SCHEMES
@@ -346,6 +347,11 @@ class Training:
     max_steps: int | None
     drop_last: bool
     timeout_s: float
+    #: Epochs from one checkpoint to the next; 0: none.
+    checkpoint_epochs: int = 0
+    #: The checkpoint from which training goes on: a run with one, or the file itself; None: the
+    #: initial weights.
+    resume: str | None = None
     #: Texts that a language model writes after training; None: 2 where its dataset is text.
     samples: int | None = None
     #: Tokens of each.
@@ -361,6 +367,8 @@ class Training:
         if self.max_steps is not None:
             _require(self.max_steps >= 0, "trainer.max_steps", self.max_steps, "at least 0")
         _finite("trainer.timeout_s", self.timeout_s, 0, strict=True)
+        every = self.checkpoint_epochs
+        _require(every >= 0, "trainer.checkpoint_epochs", every, "at least 0")
         if self.samples is not None:
             _require(self.samples >= 0, "trainer.samples", self.samples, "at least 0")
         _require(self.sample_tokens >= 1, "trainer.sample_tokens", self.sample_tokens, "at least 1")
@@ -510,9 +518,7 @@ class RunSpec:
         return build(cls, {**data, "optimizer": optimizer})
 
     def write(self, path: Path) -> None:
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_text(path, json.dumps(self.to_json(), indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> RunSpec:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from glob import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,6 +63,16 @@ def sync_command(name: str, tracking: Tracking, outputs: Path) -> str:
     return shlex.join(given)
 
 
+def finder(outputs: Path) -> Callable[[str], Path | None]:
+    """Finds the folder of a run under ``outputs`` by its exact name."""
+
+    def find(run: str) -> Path | None:
+        places = [outputs / "runs" / run, *outputs.glob(f"sweeps/*/{escape(run)}")] if run else []
+        return next((place for place in places if place.is_dir()), None)
+
+    return find
+
+
 class Tracker:
     """A store that may fail: the first failure is said once, and the folders keep everything.
 
@@ -77,7 +88,13 @@ class Tracker:
         self._open()
 
     def _open(self) -> None:
-        self._store = self._try(lambda: store(self._tracking, self._outputs), TO_OPEN)
+        self._store = self._try(self._opened, TO_OPEN)
+
+    def _opened(self) -> Store:
+        """The store, where nothing stands as running that has died."""
+        found = store(self._tracking, self._outputs)
+        found.reconcile(finder(self._outputs))
+        return found
 
     def _try(self, call: Callable[[], T], seconds: float) -> T | None:
         try:

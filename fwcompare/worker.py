@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fwcompare.atomic import write_text
 from fwcompare.machine import Conditions, between, cpu_name, own_cores, snapshot
-from fwcompare.probe import Memory, Observed, Phase, Probe, clock
+from fwcompare.probe import Memory, Observed, Phase, Probe, clock, require_finite
 from fwcompare.record import (
     EVENTS_FILE,
     FINAL_WEIGHTS,
@@ -29,6 +30,7 @@ from fwcompare.record import (
     EventFile,
     RunRecord,
     now_ms,
+    plain,
 )
 from fwcompare.spec import RunSpec
 from fwcompare.work import training_step
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 LAUNCHED_AT = "FWCOMPARE_LAUNCHED_AT"
 #: Set by the parent: the CPU cores of this process.
 CORES = "FWCOMPARE_CORES"
+#: Set by the parent: its process id.
+PARENT = "FWCOMPARE_PARENT"
 
 #: Share of more cores than it was given at which a run is marked.
 CORES_TOLERANCE = 1.05
@@ -48,7 +52,15 @@ CORES_TOLERANCE = 1.05
 INPUT_STEPS = 200
 INPUT_BLOCKS = 10
 
-_OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "can't allocate memory", "bad_alloc")
+#: What an error says when memory was short, in lower case.
+_OUT_OF_MEMORY = (
+    "memoryerror",
+    "out of memory",
+    "resource_exhausted",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+)
 
 
 @dataclass
@@ -82,6 +94,8 @@ class _Run:
     fed: str = "in memory"
     #: Those under which it trained; None where it did not come to the end of it.
     conditions: Conditions | None = None
+    #: The run and the epoch from which it goes on; empty where it began at the beginning.
+    resumed: dict[str, Any] = field(default_factory=dict)
 
     def record(self, status: str, reason: str = "") -> RunRecord:
         return RunRecord(
@@ -97,7 +111,7 @@ class _Run:
             digests=self.digests,
             versions=self.versions,
             environment=_environment(self.conditions),
-            facts=self.facts,
+            facts=self.facts | ({"resumed": self.resumed} if self.resumed else {}),
             warnings=self.warnings,
             samples=self.samples,
         )
@@ -113,29 +127,35 @@ def run(folder: Path) -> RunRecord:
         _phases(state)
         status, reason = "ok", ""
     except Exception as error:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # the log may be on a full disk
+            traceback.print_exc()
         status, reason = _classify(error)
     launched = float(os.environ.get(LAUNCHED_AT, "nan"))
     if launched == launched:  # a warm worker was not launched for this run
         state.metrics["time/total_s"] = clock() - launched
     record = state.record(status, reason)
     record.write(folder)
-    events.write("end", status=status, reason=reason)
-    events.close()
+    with contextlib.suppress(OSError):  # the record says it too
+        events.write("end", status=status, reason=reason)
+        events.close()
     return record
+
+
+def lacks_memory(text: str) -> bool:
+    """Whether the text of an error says that memory was short."""
+    return any(mark in text.lower() for mark in _OUT_OF_MEMORY)
 
 
 def _classify(error: Exception) -> tuple[str, str]:
     """Status and one-line reason of an exception."""
     from fwcompare.errors import DivergedError, UnsupportedError
 
-    first = (str(error).strip() or repr(error)).splitlines()[0]
+    first = plain((str(error).strip() or repr(error)).splitlines()[0])
     if isinstance(error, UnsupportedError):
         return "unsupported", first
     if isinstance(error, DivergedError):
         return "diverged", first
-    text = f"{type(error).__name__}: {error}".lower()
-    if isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
+    if isinstance(error, MemoryError) or lacks_memory(f"{type(error).__name__}: {error}"):
         return "out_of_memory", f"{type(error).__name__}: {first}"
     return "failed", f"{type(error).__name__}: {first}"
 
@@ -199,16 +219,20 @@ def _phases(state: _Run) -> None:
     probe.synchronize_with(trainer.synchronize)
     probe.count_with(lambda: trainer.facts().get("compilations"))
     state.facts = trainer.facts()
+    if spec.training.resume:
+        with probe.phase("checkpoint"):
+            _go_on(trainer, probe, state)
     try:
         if feed.total_steps:
             cores = own_cores()
             before = snapshot(cores)
-            trainer.fit(feed, probe)
+            _train(trainer, feed, probe, state)
             _require_drawn(job)
             state.conditions = between(before, snapshot(cores), cores)
             state.warnings += state.conditions.warnings()
         with probe.phase("eval"):
             state.metrics |= evaluate(trainer, "test")
+        require_finite(state.metrics, "test/loss")
         with probe.phase("input"):
             _input_pipeline(trainer, feed, state)
         with probe.phase("predict"):
@@ -247,6 +271,55 @@ def _require_drawn(job: Job) -> None:
         )
 
 
+def _go_on(trainer: Any, probe: Probe, state: _Run) -> None:
+    """Take training up where a checkpoint left it.
+
+    Raises:
+        RequestError: the checkpoint cannot be read, or is of another experiment.
+    """
+    from fwcompare import checkpoint
+
+    assert state.spec.training.resume
+    found, arrays = checkpoint.read(Path(state.spec.training.resume))
+    checkpoint.require_fitting(found, state.spec)
+    trainer.restore(arrays)
+    probe.restore(found.observed)
+    state.observed = probe.observed
+    state.resumed = {"run": found.run, "epoch": found.epoch, "step": found.step}
+    state.events.write("resumed", **state.resumed)
+    state.warnings.append(
+        f"goes on from epoch {found.epoch} of {found.run}: its times are those of two processes"
+    )
+    if found.versions != state.spec.versions:
+        state.warnings.append("the checkpoint was made with other versions")
+    _say_what_is_random(arrays, state)
+
+
+def _train(trainer: Any, feed: Any, probe: Probe, state: _Run) -> None:
+    """Train to the end, with checkpoints on the way where they are asked for."""
+    from fwcompare import checkpoint
+
+    every = state.spec.training.checkpoint_epochs
+    for part in checkpoint.parts(feed, state.resumed.get("step", 0), every):
+        trainer.fit(part, probe)
+        if part.total_steps < feed.total_steps:
+            with probe.phase("checkpoint"):
+                arrays = trainer.state()
+                path = state.folder / checkpoint.CHECKPOINT_FILE
+                checkpoint.write(path, state.spec, part, arrays, probe.observations())
+            _say_what_is_random(arrays, state)
+
+
+def _say_what_is_random(arrays: dict[str, Any], state: _Run) -> None:
+    """A remark where a model draws random numbers and its state tells nothing of them."""
+    from fwcompare import checkpoint
+
+    draws = any(layer.get("rate") for layer in state.spec.model.layers)
+    told = any(name.startswith(checkpoint.RANDOM) for name in arrays)
+    if draws and not told and checkpoint.NO_RANDOM_STATE not in state.warnings:
+        state.warnings.append(checkpoint.NO_RANDOM_STATE)
+
+
 def _predictions(trainer: Any, inputs: Any, state: _Run) -> Iterator[Any]:
     """Outputs batch by batch, every sample kept, each call timed."""
     batch = state.spec.training.batch_size
@@ -272,7 +345,7 @@ def _samples(trainer: Any, split: Any, tokenizer: dict[str, Any], state: _Run) -
         temperature=training.temperature,
         seed=state.spec.seed,
     )
-    (state.folder / SAMPLES_FILE).write_text(text, encoding="utf-8")
+    write_text(state.folder / SAMPLES_FILE, text)
 
 
 def _input_pipeline(trainer: Any, feed: Any, state: _Run) -> None:
@@ -424,12 +497,33 @@ def take_cores() -> None:
 
 def _die_with_parent() -> None:
     """Let the kernel end this process when the thread that started it ends."""
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, ImportError):
         import ctypes
         import signal
 
         set_death_signal = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+    # It may have ended before the kernel was asked.
+    if os.getppid() != int(os.environ.get(PARENT, os.getppid())):
+        os._exit(1)
+
+
+def _end_with_input() -> None:
+    """End this process when the other end of its standard input is gone, whatever it is at.
+
+    A warm worker may outlive the thread that started it, so the kernel cannot be asked to.
+    """
+    import select
+    import threading
+
+    hung_up = select.poll()
+    hung_up.register(0, 0)  # a hang-up is told always, and nothing else is asked for
+
+    def wait() -> None:
+        hung_up.poll()
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _serve() -> None:
@@ -439,6 +533,7 @@ def _serve() -> None:
     ...}`` traces one, ``{"do": "audit", ...}`` audits one, ``{"do": "check", ..., "check":
     NAME}`` tries one check of the conformance suite. The reply holds ``status`` and ``reason``.
     """
+    _end_with_input()
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a framework prints must not get between the replies
     for line in sys.stdin:

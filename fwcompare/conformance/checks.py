@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fwcompare.conformance import dropout, export, pace, probing
+from fwcompare.conformance import dropout, export, pace, probing, resumption
 from fwcompare.conformance.bench import Bench
 from fwcompare.errors import unknown
 from fwcompare.plugin import load_trainer, open_job
@@ -23,6 +23,8 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
     "weights are canonical copies": probing.weights_are_canonical_copies,
     "predictions by sample": probing.predictions_are_by_sample,
     "facts are plain": probing.facts_are_plain,
+    "state is given back": resumption.state_is_given_back,
+    "random state is given back": resumption.random_state_is_given_back,
     "settings are told": probing.settings_are_told,
     "batches are those of fit": probing.batches_are_those_of_fit,
     "steps as they are done": pace.steps_as_they_are_done,

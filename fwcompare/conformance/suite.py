@@ -92,8 +92,10 @@ def _checks() -> Iterator[Check]:
         "facts are plain",
         "settings are told",
         "batches are those of fit",
+        "random state is given back",
     ):
         yield Check("trainer", name, _Conduct(name, _trained_twice))
+    yield Check("trainer", "state is given back", _Conduct("state is given back", _without_dropout))
     for name in ("steps as they are done", "synchronize waits", "nothing between epochs"):
         yield Check("trainer", name, _Conduct(name, _long_steps))
     for rate in RATES:
@@ -194,6 +196,20 @@ def _trained_twice(place: Place) -> RunSpec:
         {"name": "drop", "kind": "dropout", "rate": 0.25},
         _dense("logits", 3),
     ]
+    return _trained(place, layers)
+
+
+def _without_dropout(place: Place) -> RunSpec:
+    """The same, but for what is random."""
+    layers = [
+        _dense("hidden", 6),
+        {"name": "norm", "kind": "batch_norm", "momentum": 0.8, "epsilon": 1e-3},
+        _dense("logits", 3),
+    ]
+    return _trained(place, layers)
+
+
+def _trained(place: Place, layers: list[dict[str, Any]]) -> RunSpec:
     return make_run(
         place.root,
         place.engine,

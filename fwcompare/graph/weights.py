@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fwcompare.atomic import replacing
 from fwcompare.errors import RequestError
 from fwcompare.graph.kinds import Parameter
 from fwcompare.graph.model import Graph
@@ -71,14 +72,26 @@ def _draw_one(
 
 
 def save(weights: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write weights atomically as safetensors."""
+    """Write weights atomically as safetensors. Raises ``OSError`` where that cannot be done."""
+    write_arrays(weights, path, {"format_version": FORMAT_VERSION})
+
+
+def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, header: Mapping[str, str]) -> None:
+    """Write any arrays atomically as safetensors, with text in the header.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    save_file(arrays, part, metadata={"format_version": FORMAT_VERSION})
-    part.replace(path)
+    in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    with replacing(path) as part:
+        try:
+            save_file(in_order, part, metadata=dict(header))
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def load(path: Path, graph: Graph) -> Weights:

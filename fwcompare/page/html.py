@@ -14,6 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from fwcompare import __version__
+from fwcompare.atomic import write_text
 from fwcompare.page import words
 from fwcompare.page.chapters import chapters
 from fwcompare.page.evidence import Evidence
@@ -66,9 +67,8 @@ def write(evidence: Evidence, path: Path) -> Path:
     Raises:
         OSError: the file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    part.write_text(render(evidence), encoding="utf-8")
-    return part.replace(path)
+    write_text(path, render(evidence), durable=False)
+    return path
 
 
 def _plots(parts: Sequence[Chapter]) -> Iterator[tuple[str, dict[str, Any]]]:

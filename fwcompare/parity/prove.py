@@ -150,6 +150,7 @@ def prove(
     mutations: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     pool: WarmPool | None = None,
+    kept_only: bool = False,
 ) -> Proof:
     """Trace every engine and climb the ladder against the reference.
 
@@ -157,12 +158,15 @@ def prove(
     deliberate error by engine, to show that the ladder finds it.
 
     Raises:
+        RunError: ``kept_only`` is asked for, and the proof is not in the cache.
         RequestError: the reference is not installed or cannot do this experiment.
     """
     base, notes = for_proof(spec, precision, steps)
     file = cache / f"{_key(base, engines, reference, precision)}.json" if cache else None
     if file and not mutations and (kept := _kept(file)):
         return kept
+    if kept_only:
+        raise RunError("stopped before the proof")
     own_pool = pool or WarmPool()
     scratch = Path(tempfile.mkdtemp(prefix="fwcompare-proof-"))
     try:
@@ -177,7 +181,7 @@ def prove(
     settled = all(verdict.state != "error" for verdict in proof.verdicts)
     if file and not mutations and settled:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, proof.to_json())
+        write_json(file, proof.to_json(), durable=False)
     return proof
 
 

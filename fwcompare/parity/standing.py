@@ -70,10 +70,15 @@ def kept_standings(folder: Path) -> Standings:
 
 
 def prove_runs(
-    runs: Sequence[Run], options: Parity, cache: Path, console: Console, pool: WarmPool
+    runs: Sequence[Run],
+    options: Parity,
+    cache: Path,
+    console: Console,
+    pool: WarmPool,
+    fresh: bool = True,
 ) -> list[ArmProof]:
     """Prove every group of a sweep in each of its executions and on each kind of device, or use
-    proofs that were kept."""
+    proofs that were kept. ``fresh`` allows proofs that are not there yet."""
     found: list[ArmProof] = []
     for (group, execution, device), members in _blocks(runs).items():
         spec = members[0]
@@ -82,7 +87,7 @@ def prove_runs(
             ArmProof(group, engine, execution, Standing("unproven"), device=device)
             for engine in engines
         ]
-        found += _prove_block(spec, unproven, options, cache, console, pool)
+        found += _prove_block(spec, unproven, options, cache, console, pool, fresh)
     return found
 
 
@@ -102,6 +107,7 @@ def _prove_block(
     cache: Path,
     console: Console,
     pool: WarmPool,
+    fresh: bool,
 ) -> Iterator[ArmProof]:
     engines = [arm.engine for arm in unproven]
     reason = _no_proof(spec, engines, options)
@@ -110,7 +116,14 @@ def _prove_block(
         try:
             with waiting(console, f"Proving that {len(engines)} engines do the same ..."):
                 proof = prove(
-                    spec, engines, reference, options.precision, options.steps, cache, pool=pool
+                    spec,
+                    engines,
+                    reference,
+                    options.precision,
+                    options.steps,
+                    cache,
+                    pool=pool,
+                    kept_only=not fresh,
                 )
         except FwcompareError as error:
             reason = error.message

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fwcompare import origin
 from fwcompare.arms import AGAIN
 from fwcompare.errors import RequestError, RunError
 from fwcompare.locking import locked
@@ -23,6 +24,7 @@ from fwcompare.record import (
     RECORD_FILE,
     SAMPLES_FILE,
     SPEC_FILE,
+    RunRecord,
     log_tail,
     now_ms,
 )
@@ -43,6 +45,10 @@ ATTEMPTS = 20
 
 #: Characters that MLflow takes of a dataset's digest.
 LONGEST_DIGEST = 36
+
+
+#: The tag that tells which process writes a run, so that a later one sees whether it has died.
+PROCESS = "fwcompare.process"
 
 
 class Store:
@@ -126,6 +132,8 @@ class Store:
                     run_name=name,
                 ),
             )
+            if run.data.tags.get(PROCESS) != origin.own():
+                self._log(run.info.run_id, tags={PROCESS: origin.own()})
             if run.info.status != "RUNNING":
                 self._client.update_run(run.info.run_id, status="RUNNING")
         run_id: str = run.info.run_id
@@ -160,6 +168,33 @@ class Store:
             status = STATUSES.get(conclusion.status, "FAILED")
             self._client.set_terminated(parent, status, conclusion.ended_ms)
 
+    def reconcile(self, folder_of: Callable[[str], Path | None]) -> list[str]:
+        """End what stands as running and whose process has died; return its names.
+
+        A run whose folder ``folder_of`` finds by its name is shown as the folder tells it.
+        """
+        with connection.writing(self.uri, "what had been cut off"):
+            found = self._cut_off()
+            for run in found:
+                self._end_cut_off(run, folder_of(run.data.tags.get("fwcompare.run", "")))
+        return [run.info.run_name for run in found]
+
+    def cut_off(self) -> list[str]:
+        """Names of what stands as running and whose process has died."""
+        with connection.writing(self.uri, "a search"):
+            return [run.info.run_name for run in self._cut_off()]
+
+    def _cut_off(self) -> list[Any]:
+        running = self._search("attributes.status = 'RUNNING'")
+        return [run for run in running if origin.has_died(run.data.tags.get(PROCESS, ""))]
+
+    def _end_cut_off(self, run: Any, folder: Path | None) -> None:
+        if folder is not None and RunRecord.read(folder) is not None:
+            self.log_run(folder, run.data.tags.get("mlflow.parentRunId"))
+            return
+        self._log(run.info.run_id, tags={"fwcompare.status": "killed"})
+        self._client.set_terminated(run.info.run_id, "KILLED")
+
     def addresses(self) -> dict[str, str]:
         """Pages worth opening by what they show, to be put behind the address of a server."""
         found = {"sweeps": views.runs_page(self.experiment_id, views.SWEEPS)}
@@ -186,16 +221,18 @@ class Store:
 
     def _children(self, parent: str) -> dict[str, Any]:
         """The runs of a sweep by the name of their folder."""
-        found: dict[str, Any] = {}
+        children = self._search(f"tags.\"mlflow.parentRunId\" = '{parent}'")
+        return {run.data.tags.get("fwcompare.run", ""): run for run in children}
+
+    def _search(self, wanted: str) -> list[Any]:
+        """Every run of the experiment that fits, whatever their number."""
+        found: list[Any] = []
         token = None
         while True:
             page = self._client.search_runs(
-                [self.experiment_id],
-                f"tags.\"mlflow.parentRunId\" = '{parent}'",
-                max_results=1000,
-                page_token=token,
+                [self.experiment_id], wanted, max_results=1000, page_token=token
             )
-            found |= {run.data.tags.get("fwcompare.run", ""): run for run in page}
+            found += page
             token = page.token
             if not token:
                 return found
@@ -315,7 +352,11 @@ def open_store(uri: str, experiment: str, artifact_root: Path | None = None) -> 
 
 def _origin() -> dict[str, str]:
     """Who wrote a run, in MLflow's own tags."""
-    tags = {"mlflow.source.name": "fwcompare", "mlflow.source.type": "LOCAL"}
+    tags = {
+        "mlflow.source.name": "fwcompare",
+        "mlflow.source.type": "LOCAL",
+        PROCESS: origin.own(),
+    }
     with suppress(OSError, KeyError):  # a container may run as a user without a name
         tags["mlflow.user"] = getpass.getuser()
     return tags

@@ -2,6 +2,7 @@
 
 fwcompare doctor               versions, cores, devices, how busy the machine is (takes a second)
 fwcompare doctor --peak        also what the machine can calculate and copy at best
+fwcompare doctor --repair      also mend what crashes have left in the outputs folder and in MLflow
 fwcompare doctor --self-test   also whether each engine's work is waited for before its time is read
 """
 
@@ -13,33 +14,41 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fwcompare import __version__, machine
+from fwcompare import __version__, damage, machine
 from fwcompare.completion import Completion, check
 from fwcompare.compose import compose
-from fwcompare.config import published_engines
-from fwcompare.errors import RequestError
+from fwcompare.config import Tracking, published_engines
+from fwcompare.errors import FwcompareError, RequestError
 from fwcompare.launch import physical_cores
 from fwcompare.plugin import distribution, front, installed, missing, versions
 from fwcompare.report import colour
 from fwcompare.roofline import Peak, measure
 from fwcompare.terminal import stdout
+from fwcompare.tracker import finder, store
+from fwcompare.waiting import waiting
 
 SUMMARY = "this machine and installation: versions, cores, devices, what is missing"
 
 #: Less free space than this under outputs is worth a warning.
 SPACE_BYTES = 1 << 30
 
+_REPAIR = "fwcompare doctor --repair"
+
 Finding = tuple[str, str, str]  # what, state, next step ("" where all is well)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--repair", action="store_true", help="mend what crashes have left, and say what was done"
+    )
+    parser.add_argument("--outputs", help="folder of the runs (paths.outputs)")
     parser.add_argument("--peak", action="store_true", help="measure the machine's peak")
     parser.add_argument(
         "--self-test",
@@ -54,7 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise RequestError(f"--threads must be at least 1, got {arguments.threads}.")
     console = stdout()
     steps = _show([*_machine(), *_activity(), *_folders(), *_engines()], console)
-    status = 0
+    made = compose([])
+    outputs = Path(arguments.outputs) if arguments.outputs else made.outputs
+    status, step = _left_behind(outputs, made.tracking, arguments.repair, console)
+    steps += [step] if step else []
     if arguments.peak or arguments.self_test:
         peak = measure(arguments.threads or len(physical_cores()))
         if peak is None:
@@ -70,6 +82,47 @@ def run(arguments: argparse.Namespace) -> int:
     elif not status:
         console.print("\nNothing is missing.", style="green")
     return status
+
+
+def _left_behind(
+    outputs: Path, tracking: Tracking, repair: bool, console: Console
+) -> tuple[int, str]:
+    """What crashes have left: listed, or mended. Returns an exit code and what could be done."""
+    status, count = 0, 0
+    if repair:
+        for each, hindered in damage.mended(damage.found(outputs)):
+            said = f"not mended: {hindered}" if hindered else f"mended: {each.cure}"
+            _tell(console, f"{each.what}: {each.where}", said, bool(hindered))
+            status = max(status, int(bool(hindered)))
+    else:
+        for each in damage.found(outputs):
+            _tell(console, f"{each.what}: {each.where}", f"to mend: {each.cure}", True)
+            count += 1
+    if tracking.uri is not None or (outputs / "mlflow.db").is_file():
+        with waiting(console, "Looking into MLflow ..."):
+            names, hindered = _cut_off_in_mlflow(outputs, tracking, repair)
+        for name in names:
+            said = "mended: it is ended" if repair else "to mend: it is ended"
+            _tell(console, f"MLflow run that stands as running: {name}", said, not repair)
+            count += not repair
+        if hindered:
+            _tell(console, "MLflow", f"not looked into: {hindered}", True)
+    return status, f"outputs: mend what crashes have left with `{_REPAIR}`" if count else ""
+
+
+def _cut_off_in_mlflow(
+    outputs: Path, tracking: Tracking, repair: bool
+) -> tuple[Sequence[str], str]:
+    try:
+        known = store(tracking, outputs)
+        return (known.reconcile(finder(outputs)) if repair else known.cut_off()), ""
+    except FwcompareError as error:
+        return (), error.message
+
+
+def _tell(console: Console, what: str, said: str, warn: bool) -> None:
+    text = Text(f"{what}\n  ") + Text(said, style="yellow" if warn else "green")
+    console.print(text, soft_wrap=True)
 
 
 def _show(findings: Iterable[Finding], console: Console) -> list[str]:

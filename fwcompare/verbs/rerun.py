@@ -88,4 +88,11 @@ def refreshed(spec: RunSpec, cache: Path, offline: bool = False) -> RunSpec:
     dataset = replace(spec.dataset, folder=str(data.path))
     # What is imported is the installed plugin's own, whatever the folder says.
     framework = replace(spec.framework, trainer=engine.trainer, packages=tuple(engine.packages))
-    return spec.but(versions=seen, dataset=dataset, framework=framework, sweep=None, attempt=1)
+    return spec.but(
+        versions=seen,
+        dataset=dataset,
+        framework=framework,
+        training=replace(spec.training, resume=None),  # from the beginning, to the same end
+        sweep=None,
+        attempt=1,
+    )

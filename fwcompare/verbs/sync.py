@@ -19,9 +19,10 @@ from fwcompare.errors import RequestError, unknown
 from fwcompare.folders import all_runs
 from fwcompare.outcome import outcome
 from fwcompare.record import RECORD_FILE
+from fwcompare.recovery import recover_all
 from fwcompare.terminal import stdout
 from fwcompare.track import Conclusion, sync
-from fwcompare.tracker import store
+from fwcompare.tracker import finder, store
 
 SUMMARY = "rebuild MLflow from the run folders"
 
@@ -45,7 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     names = [given for given in arguments.given if "=" not in given]
     folders = [f for name in names for f in _find(name, outputs)] if names else _all(outputs)
     folders = list(dict.fromkeys(folders))  # what is named twice is told once
-    done = sync(folders, store(made.tracking, made.outputs), _conclude)
+    target = store(made.tracking, made.outputs)
+    recover_all(outputs)
+    done = sync(folders, target, _conclude)
+    target.reconcile(finder(outputs))
     console = stdout()
     read = " and ".join(names) or outputs
     console.print(f"MLflow knows {done.runs} runs and {done.sweeps} sweeps of {read}.")

@@ -12,6 +12,7 @@ from fwcompare.conformance.bench import Bench, Breach
 from fwcompare.conformance.checks import CHECKS
 from fwcompare.conformance.trial import make_run, optimizer, small_data
 from fwcompare.plugin import open_job
+from fwcompare.spec import Scheduler
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from numpy_engine import NumpyTrainer
@@ -25,6 +26,7 @@ def dropout(name, rate):
     return {"name": name, "kind": "dropout", "rate": rate, "inputs": ["input"]}
 
 
+CONSTANT = Scheduler("constant")
 TRAINED = [dropout("drop", 0.25), dense("logits", 3)]
 DROPPED = [
     dropout("one", 0.5),
@@ -46,7 +48,8 @@ def bench_of(root, trainer, check):
         layers, training = [dense("first", 512), dense("logits", 3)], {"epochs": 5}
     else:
         data = small_data(root / "data", (5,), 3)
-        options = {"optimizer": optimizer("momentum")}
+        schedule = Scheduler("cosine", final_factor=0.1) if "given back" in check else CONSTANT
+        options = {"optimizer": optimizer("momentum"), "scheduler": schedule}
         layers = TRAINED
         training = {"epochs": 3, "batch_size": 24, "drop_last": False, "max_steps": 8}
     spec, folder = make_run(root, "pytorch", layers, data, training=training, **options)
@@ -123,8 +126,46 @@ class StartsItsSlotsAnew(NumpyTrainer):
 
 class StartsItsScheduleAnew(NumpyTrainer):
     def fit(self, feed, probe):
-        self.rates = iter((0.05 * 0.5 ** np.arange(feed.step_count)).tolist())
+        self.rates, self.step = (0.05 * 0.5 ** np.arange(feed.step_count)).tolist(), 0
         super().fit(feed, probe)
+
+
+class LosesItsSlots(NumpyTrainer):
+    def restore(self, state):
+        super().restore(state)
+        self.velocity = {name: np.zeros_like(array) for name, array in self.velocity.items()}
+
+
+class LosesItsPlaceInTheSchedule(NumpyTrainer):
+    def restore(self, state):
+        super().restore(state)
+        self.step = 0
+
+
+class LosesItsRandomState(NumpyTrainer):
+    def restore(self, state):
+        random = self.random
+        super().restore(state)
+        self.random = random
+        self.random.random(3)
+
+
+class LendsItsState(NumpyTrainer):
+    def state(self):
+        return {**super().state(), **{f"velocity/{n}": a for n, a in self.velocity.items()}}
+
+    def train(self, ids):
+        kept = dict(self.velocity)
+        loss = super().train(ids)
+        for name, array in kept.items():
+            array[...] = self.velocity[name]
+            self.velocity[name] = array
+        return loss
+
+
+class OpaqueState(NumpyTrainer):
+    def state(self):
+        return {**super().state(), "random/generator": np.array([self.random])}
 
 
 class StaysInEvaluationMode(NumpyTrainer):
@@ -354,6 +395,11 @@ class KnowsNoSeed(NumpyTrainer):
         ("facts are plain", OpaqueFacts, "not JSON-able"),
         ("facts are plain", SilentFacts, "'execution'"),
         ("facts are plain", MemoryInWords, "'2 GiB'"),
+        ("state is given back", LosesItsSlots, "in one: 'logits/kernel"),
+        ("state is given back", LosesItsPlaceInTheSchedule, "'logits/kernel' differs"),
+        ("state is given back", LendsItsState, "before and after more training"),
+        ("state is given back", OpaqueState, "not an array of numbers"),
+        ("random state is given back", LosesItsRandomState, "in one: 'logits/kernel"),
         ("settings are told", SettingsOfNobody, "speaks of nobody"),
         ("settings are told", AnotherRate, "learning rate as 0.1234"),
         ("settings are told", DrawsFlat, "draw()"),

@@ -83,7 +83,7 @@ def test_events_come_as_the_run_goes(stub):
     assert heard == [event for event, _ in read_events(folder / EVENTS_FILE)]
 
 
-@pytest.mark.parametrize("phase", ["import", "build", "step", "predict", "weights"])
+@pytest.mark.parametrize("phase", ["import", "build", "step", "between", "weights"])
 @pytest.mark.parametrize(
     ("fault", "status", "words"),
     [
@@ -106,7 +106,7 @@ def test_every_end_is_a_record(stub, phase, fault, status, words):
 
 
 def test_a_loss_that_is_not_finite(stub):
-    spec, folder = stub("step:diverge")
+    spec, folder = stub("step:nan")
     record = launch.run(spec, folder)
     assert record.status == "diverged" and "epoch 1" in record.reason
 

@@ -6,6 +6,7 @@ Small enough to be seen through, it stands under the conformance checks: each mu
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import numpy as np
@@ -20,7 +21,7 @@ class NumpyTrainer:
         self.job, self.graph = job, job.graph
         self.tensors = {name: array.copy() for name, array in job.initial_weights.items()}
         self.velocity = {name: np.zeros_like(array) for name, array in self.tensors.items()}
-        self.rates = iter(job.learning_rates.tolist())
+        self.rates, self.step = job.learning_rates.tolist(), 0
         self.random = np.random.default_rng(job.spec.seed)
 
     def fit(self, feed, probe):
@@ -36,7 +37,8 @@ class NumpyTrainer:
         """One step; the loss before it."""
         data = self.job.train
         loss, gradients = self.descent(data.inputs[ids], data.targets[ids], self.random)
-        rate = next(self.rates)
+        rate = self.rates[self.step]
+        self.step += 1
         for name, gradient in gradients.items():
             self.velocity[name] = 0.9 * self.velocity[name] + gradient
             self.tensors[name] = self.tensors[name] - rate * self.velocity[name]
@@ -80,6 +82,23 @@ class NumpyTrainer:
     def batches(self, feed):
         data = self.job.train
         return ((data.inputs[ids], data.targets[ids]) for ids in feed.all_batches())
+
+    def state(self):
+        random = json.dumps(self.random.bit_generator.state).encode()
+        return {
+            **{f"tensors/{name}": array.copy() for name, array in self.tensors.items()},
+            **{f"velocity/{name}": array.copy() for name, array in self.velocity.items()},
+            "step": np.array(self.step),
+            "random/generator": np.frombuffer(random, np.uint8).copy(),
+        }
+
+    def restore(self, state):
+        for name in self.tensors:
+            self.tensors[name] = state[f"tensors/{name}"].copy()
+            self.velocity[name] = state[f"velocity/{name}"].copy()
+        self.step = int(state["step"])
+        random = json.loads(state["random/generator"].tobytes())
+        self.random.bit_generator.state = random
 
     def settings(self):
         return {"optimizer": {"lr": float(self.job.learning_rates[0])}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from fwcompare.errors import UnsupportedError
 from fwcompare.graph import Weights
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
-from fwcompare_jax import audit, optimizers, precision
+from fwcompare_jax import audit, checkpoint, optimizers, precision
 from fwcompare_jax.layers import GraphModel, canonical_names
 
 Leaves = list[jax.Array]
@@ -201,6 +201,31 @@ class JaxTrainer:
     def _named(self, leaves: Leaves) -> Weights:
         named = zip(self._names, leaves, strict=True)
         return {name: np.array(leaf).reshape(self._shapes[name]) for name, leaf in named}
+
+    def state(self) -> dict[str, np.ndarray]:
+        leaves, names = self._state()
+        return checkpoint.taken(leaves, names)
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        leaves, names = self._state()
+        found = iter(checkpoint.put_back(state, leaves, names))
+        whole = self._params, self._rest, self._slots, self._scale
+        self._params, self._rest, self._slots, self._scale = jax.tree.map(
+            lambda _: next(found), whole
+        )
+
+    def _state(self) -> tuple[Leaves, list[str]]:
+        """All that goes from step to step, in the order of its tree, by name."""
+        beside = jax.tree.leaves((self._slots, self._scale))
+        rest = [f"statistics/{name}" if name else "random" for name in self._rest_names]
+        return (
+            [*self._params, *self._rest, *beside],
+            [
+                *(f"weights/{name}" for name in self._names),
+                *(f"{name}/{i}" if name == "random" else name for i, name in enumerate(rest)),
+                *(f"optimizer/{i}" for i in range(len(beside))),
+            ],
+        )
 
     def settings(self) -> Settings:
         model = self._merge(self._train_def, self._params, self._rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from fwcompare.audit.settings import Settings
 from fwcompare.data.batches import Arrays
 from fwcompare.graph import Weights
 from fwcompare.spec import RunSpec
-from fwcompare_keras import audit, optimizers
+from fwcompare_keras import audit, checkpoint, optimizers
 from fwcompare_keras.backends import Backend
 from fwcompare_keras.network import Network
 
@@ -48,6 +49,18 @@ class Inspection:
         return optimizers.slots(
             self.optimizer, self.spec.optimizer, self.network, self.spec.aligned
         )
+
+    @property
+    def stepping(self) -> keras.optimizers.Optimizer:
+        """The optimizer that is applied, with what scales the loss around it."""
+        found: keras.optimizers.Optimizer = self.model.optimizer
+        return found
+
+    def state(self) -> dict[str, np.ndarray]:
+        return checkpoint.taken(self.model, self.stepping)
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        checkpoint.put_back(state, self.model, self.stepping)
 
     def settings(self) -> Settings:
         return audit.settings(self.network, self.optimizer)

@@ -68,7 +68,9 @@ class LightningTrainer(PyTorchTrainer):
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        # Lightning scales the loss by a scaler of its own.
+        # Lightning scales the loss by a scaler of its own, a new one in each fit.
+        if trainer.scaler is not None and self.arithmetic.scaler is not None:
+            trainer.scaler.load_state_dict(self.arithmetic.scaler.state_dict())
         self.arithmetic.scaler = trainer.scaler
         self.module.train()
         trainer.fit(self.module, self.loader(feed))

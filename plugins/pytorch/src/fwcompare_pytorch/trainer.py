@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -22,7 +22,7 @@ from fwcompare.graph import Weights
 from fwcompare.graph.norms import BatchNorm
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
-from fwcompare_pytorch import audit, compilations
+from fwcompare_pytorch import audit, checkpoint, compilations
 from fwcompare_pytorch.drawing import Undrawn
 from fwcompare_pytorch.model import GraphModel
 from fwcompare_pytorch.optimizers import Update
@@ -190,6 +190,12 @@ class PyTorchTrainer:
 
     def slots(self) -> dict[str, Weights]:
         return self.update.slots()
+
+    def state(self) -> dict[str, np.ndarray]:
+        return checkpoint.taken(self.model, self.update, self.arithmetic)
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        checkpoint.put_back(state, self.model, self.update, self.arithmetic)
 
     def settings(self) -> Settings:
         return audit.settings(self.model, self.update)

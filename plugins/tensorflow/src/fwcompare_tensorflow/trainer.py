@@ -105,6 +105,10 @@ class TensorFlowTrainer(Inspection):
         self.applied.apply(tape.gradient(scaled, self.variables), self.variables)
         return loss
 
+    @property
+    def stepping(self) -> keras.optimizers.Optimizer:
+        return self.applied
+
     def fit(self, feed: Feed, probe: Probe) -> None:
         step = self.step
         for epoch in feed.epochs:

@@ -1,0 +1,206 @@
+"""A sweep is taken up where it was left, whatever ended it; the stub engine is told how to fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fwcompare.record import RunRecord
+from fwcompare.spec import RunSpec
+from fwcompare.testing import write_plugin
+
+SUPPORT = Path(__file__).parent / "support"
+SHORT = [
+    "-m", "framework=stub", "model=logistic", "optimizer=sgd", "trainer.epochs=3",
+    "device.threads=1", "parity.in_sweep=false", "sweep.name=s",
+]  # fmt: skip
+
+
+@pytest.fixture
+def site(tmp_path) -> str:
+    """What PYTHONPATH must be for the stub engine to be installed."""
+    write_plugin(
+        tmp_path / "site",
+        "stub",
+        f"import sys\nsys.path.insert(0, {str(SUPPORT)!r})\nfrom stub_engine import FRONT\n",
+    )
+    return str(tmp_path / "site")
+
+
+@pytest.fixture
+def sweep(cli, site, tmp_path):
+    """Run the sweep ``s`` of the stub engine, with a fault by seed; what it says, and its cells."""
+
+    def run(*options: str, faults: str = "", code: int = 0):
+        given = options if any(o.startswith("tracking") for o in options) else (
+            *options, "tracking=none",
+        )  # fmt: skip
+        ended = cli(*SHORT, *given, PYTHONPATH=site, STUB_FAULTS=faults)
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended.stdout + ended.stderr, cells(tmp_path)
+
+    return run
+
+
+def cells(root: Path) -> dict[int, tuple[str, int, RunRecord | None, list[str]]]:
+    """Run, attempt, record and older attempts of each cell by its seed."""
+    folder = root / "outputs/sweeps/s"
+    listing = json.loads((folder / "sweep.json").read_text())
+    return {
+        cell["seed"]: (
+            cell["run"],
+            RunSpec.read(folder / cell["run"] / "spec.json").attempt,
+            RunRecord.read(folder / cell["run"]),
+            cell["superseded"],
+        )
+        for cell in listing["cells"]
+    }
+
+
+def test_what_is_done_is_skipped_and_the_rest_is_run_again(sweep, tmp_path):
+    _, first = sweep("seed=0,1,2", faults="1=step:SIGKILL,2=middle:nan", code=1)
+    assert [first[seed][2].status for seed in (0, 1, 2)] == ["ok", "killed", "diverged"]
+
+    said, none = sweep("seed=0,1,2,3", "sweep.retry=none", code=1)
+    assert "3 of 4 cells were done" in said
+    assert {seed: none[seed][0] for seed in (0, 1, 2)} == {
+        seed: first[seed][0] for seed in (0, 1, 2)
+    }
+    assert none[3][2].ok
+
+    said, again = sweep("seed=0,1,2,3")
+    assert "2 of 4 cells were done; run again: 1 diverged, 1 killed." in said
+    assert again[0][0] == first[0][0] and again[3][0] == none[3][0]
+    for seed in (1, 2):
+        run, attempt, record, older = again[seed]
+        assert (attempt, record.status, older) == (2, "ok", [first[seed][0]])
+        assert (tmp_path / "outputs/sweeps/s" / first[seed][0] / "record.json").is_file()
+        assert run != first[seed][0]
+    comparison = json.loads((tmp_path / "outputs/sweeps/s/comparison.json").read_text())
+    (row,) = comparison["comparisons"][0]["rows"]
+    assert sorted(row["runs"]) == sorted(cell[0] for cell in again.values())
+
+
+def test_another_measurement_is_not_done_and_other_cells_stay(sweep):
+    _, first = sweep("seed=0,1")
+    said, second = sweep("seed=1,2", "measure.block_ms=10")
+    assert "0 of 2 cells were done; run again: 1 changed; 1 of an earlier command stay" in said
+    assert second[0] == first[0]
+    assert second[1][1] == 2 and second[1][3] == [first[1][0]]
+    _, third = sweep("seed=1,2", "measure.block_ms=10", "sweep.retry=all")
+    assert {seed: third[seed][1] for seed in (0, 1, 2)} == {0: 1, 1: 3, 2: 2}
+    said, _ = sweep("seed=1", "sweep.retry=some", code=2)
+    assert "sweep.retry" in said and "failed" in said
+
+
+def begun(root: Path, site: str, cache: Path, *options: str, faults: str) -> subprocess.Popen[str]:
+    """A sweep that has come to a run that hangs."""
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "fwcompare"), *SHORT, *options],
+        cwd=root, env={**os.environ, "FWCOMPARE_CACHE": str(cache), "PYTHONPATH": site,
+                       "STUB_FAULTS": faults, "COLUMNS": "160"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(root.glob("outputs/sweeps/s/*-s1-*/events.jsonl")):
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    return process
+
+
+def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "fwcompare.worker" in child.cmdline()
+    ]
+
+
+def gone(children: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(children, timeout=10)
+    return not alive
+
+
+def mlflow_runs(root: Path) -> dict[str, tuple[str, dict[str, str]]]:
+    """Status and tags by the name of the run folder; the sweep under its own name."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{root}/outputs/mlflow.db")
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    return {
+        run.data.tags.get("fwcompare.run", run.info.run_name): (run.info.status, run.data.tags)
+        for run in client.search_runs(experiments)
+    }
+
+
+def test_a_killed_parent_leaves_no_worker_and_its_sweep_is_taken_up(sweep, site, tmp_path, cache):
+    process = begun(tmp_path, site, cache, "seed=0,1,2", faults="1=middle:hang")
+    children = workers(process)
+    assert len(children) == 1
+    process.kill()
+    process.communicate()
+    assert gone(children), "a worker outlived its parent"
+    cut_off = cells(tmp_path)[1][0]
+    assert RunRecord.read(tmp_path / "outputs/sweeps/s" / cut_off) is None
+    assert mlflow_runs(tmp_path)["s"][0] == "RUNNING"
+
+    said, found = sweep("seed=0,1,2", "tracking=sqlite")
+    assert "1 of 3 cells were done; run again: 1 killed." in said
+    run, attempt, record, older = found[1]
+    assert (attempt, record.status, older) == (2, "ok", [cut_off])
+    before = RunRecord.read(tmp_path / "outputs/sweeps/s" / cut_off)
+    assert before.status == "killed" and "cut off" in before.reason
+    assert [epoch["epoch"] for epoch in before.history] == [1], "what it had come to is kept"
+    assert before.last_events
+    shown = mlflow_runs(tmp_path)
+    assert {name for name, (status, _) in shown.items() if status == "RUNNING"} == set()
+    assert shown[run][1]["fwcompare.attempt"] == "2"
+    assert (
+        len([name for name, (_, tags) in shown.items() if tags["fwcompare.kind"] == "sweep"]) == 1
+    )
+
+
+def test_another_start_ends_what_was_cut_off(cli, site, tmp_path, cache):
+    process = begun(tmp_path, site, cache, "seed=0,1", faults="1=middle:hang")
+    process.kill()
+    process.communicate()
+    ended = cli(
+        "framework=stub", "model=logistic", "optimizer=sgd", "device.threads=1", PYTHONPATH=site
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "had been cut off" in ended.stderr
+    assert cells(tmp_path)[1][2].status == "killed"
+    assert {status for status, _ in mlflow_runs(tmp_path).values()} == {"FINISHED", "KILLED"}
+
+
+def test_ctrl_c_reports_and_says_how_to_go_on(site, tmp_path, cache):
+    process = begun(tmp_path, site, cache, "seed=0,1,2", "tracking=none", faults="1=middle:hang")
+    children = workers(process)
+    process.send_signal(signal.SIGINT)
+    shown, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in said
+    assert "1 of 3 cells are done. To run the rest:" in said and "sweep.name=s" in said
+    assert "logistic on digits" in shown
+    assert cells(tmp_path)[1][2].status == "killed"
+    assert "Ctrl-C" in cells(tmp_path)[1][2].reason
+    assert gone(children)
+
+
+def test_a_second_ctrl_c_stops_at_once(site, tmp_path, cache):
+    process = begun(tmp_path, site, cache, "seed=0,1", "tracking=none", faults="1=middle:hang_deaf")
+    children = workers(process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)  # within the grace of a worker that does not listen
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 130 and "Stopped at once" in said
+    assert gone(children)
