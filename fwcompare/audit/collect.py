@@ -63,16 +63,18 @@ def audit_runs(
     """Audit what a sweep's engines resolve by themselves.
 
     With native semantics every group is audited; with aligned ones, where defaults play no part,
-    each model with each optimizer that several engines ran. Audits are kept in ``cache``. They are
-    made in ``precision``, that of the proofs, so that the same warm workers of ``pool`` do both.
+    each model with each optimizer that several engines ran: in ``precision``, that of the proofs,
+    so that the same warm workers of ``pool`` do both. Audits are kept in ``cache``.
     """
     found = []
     for members in _audited(runs).values():
         engines = list(dict.fromkeys(member.framework.name for member in members))
         if len(engines) < 2 and members[0].aligned:
-            continue
-        first = members[0].but(semantics="native", precision=precision)
-        first = first.but(device=replace(first.device, threads=1))
+            continue  # nothing to lay side by side
+        first = members[0]
+        if first.aligned:
+            device = replace(first.device, threads=1)
+            first = first.but(semantics="native", precision=precision, device=device)
         file = cache / f"audit-{_key(first, engines)}.json"
         audit = _kept(file)
         if audit is None:
