@@ -77,7 +77,7 @@ class Model:
     #: What a sample holds: numbers, or token ids.
     input_type: str = VALUES
 
-    @property
+    @cached_property
     def graph(self) -> Graph:
         return Graph.from_layers(self.input_shape, self.layers, self.input_type)
 

@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from fwcompare.errors import RequestError, choices, unknown
@@ -30,7 +31,7 @@ def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     for key in data:
         if key not in declared:
             raise unknown("option", f"{prefix}{key}", [f"{prefix}{name}" for name in declared])
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     values = {}
     for name, field in declared.items():
         if name in data:
@@ -40,6 +41,12 @@ def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
                 f"Option '{prefix}{name}' is missing.", f"Options here: {choices(declared)}."
             )
     return cls(**values)
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of its fields, which are compiled from text: a thousand specs ask for them."""
+    return typing.get_type_hints(cls)
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:
