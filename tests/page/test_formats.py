@@ -103,5 +103,5 @@ def test_the_command_is_rebuilt_from_what_hydra_was_asked():
     )
     assert command(hydra) == (
         "fwcompare -m --config-dir 'my conf' hydra/launcher=joblib framework=pytorch,jax "
-        "'seed=range(3)' 'tracking.uri=http://***@host/x'"
+        "'seed=range(3)' 'tracking.uri=http://me:***@host/x'"
     )
