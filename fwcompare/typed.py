@@ -31,7 +31,7 @@ def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     for key in data:
         if key not in declared:
             raise unknown("option", f"{prefix}{key}", [f"{prefix}{name}" for name in declared])
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # a class is hashable
     values = {}
     for name, field in declared.items():
         if name in data:
