@@ -54,6 +54,7 @@ browser: setup
 
 benchmark: setup
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/building.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/page.py
 

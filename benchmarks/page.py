@@ -1,4 +1,5 @@
-"""``docs/benchmarks.md`` from what ``overhead.py`` and ``startup.py`` have left behind."""
+"""``docs/benchmarks.md`` from what ``overhead.py``, ``building.py`` and ``startup.py`` have left
+behind."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import building
 import overhead
 import startup
 from ratios import Ratio
@@ -53,6 +55,16 @@ How it is measured:
   to lie, and two instances of one CNN loop differ by as much as 15 %. What is compared here is the
   path through the code; a run of fwcompare leaves the allocator as its users have it.
 
+## Building a model
+
+`{model}` for images of 224x224 and 1,000 classes, with Adam: the time from a run's folder to a
+trainer that is ready to train (reading the layers, inferring every shape, reading the initial
+weights, building and filling the model), over that of a builder written by hand in the same
+framework, which draws its weights. Limit: {build_limit:.2f}. Measured as above, {builds} pairs an
+engine behind a first build that does not count; {build_machine}
+
+{building}
+
 ## Start-up
 
 Commands that run nothing, median of {calls} calls. Limit: {command_limit:.1f} s.
@@ -92,6 +104,21 @@ def step_rows(engines: dict[str, Any]) -> Iterator[list[str]]:
             ]
 
 
+def build_rows(engines: dict[str, Any]) -> Iterator[list[str]]:
+    """A row for each engine."""
+    for engine, found in engines.items():
+        times = found["median_s"]
+        yield [
+            engine,
+            *(f"{1e3 * times[arm]:.0f}" for arm in ("hand", "native", "aligned")),
+            str(Ratio(**found["native"])),
+            found["native_limit"],
+            str(Ratio(**found["aligned"])),
+            found["aligned_limit"],
+            str(Ratio(**found["noise"])),
+        ]
+
+
 def run_rows(engines: dict[str, Any]) -> Iterator[list[str]]:
     """A row for each engine."""
     for engine, found in engines.items():
@@ -116,9 +143,9 @@ def machine_line(of: dict[str, Any]) -> str:
     )
 
 
-def page(steps: dict[str, Any], start: dict[str, Any]) -> str:
+def page(steps: dict[str, Any], built: dict[str, Any], start: dict[str, Any]) -> str:
     """The whole page."""
-    engines = steps["engines"]
+    engines, builds = steps["engines"], built["engines"]
     versions = {name: v for e in engines.values() for name, v in e["versions"].items()}
     cells = [cell for engine in engines.values() for cell in engine["models"].values()]
     counts = {model: cell["steps"] for e in engines.values() for model, cell in e["models"].items()}
@@ -136,6 +163,15 @@ def page(steps: dict[str, Any], start: dict[str, Any]) -> str:
         rounds=cells[0]["noise"]["pairs"],
         counts=", ".join(f"{count} steps of the {model}" for model, count in counts.items()),
         allocator=", ".join(f"`{name}={value}`" for name, value in overhead.ALLOCATOR.items()),
+        model=built["model"],
+        build_limit=building.BUILD_LIMIT,
+        builds=next(iter(builds.values()))["noise"]["pairs"],
+        build_machine=machine_line(built["machine"]),
+        building=table(
+            ["engine", "by hand, ms", "native, ms", "aligned, ms", "native / hand", "limit",
+             "aligned / hand", "limit", "A/A"],
+            build_rows(builds),
+        ),
         command_limit=startup.COMMAND_LIMIT,
         calls=len(next(iter(commands.values()))["seconds"]),
         commands=table(
@@ -157,10 +193,11 @@ def page(steps: dict[str, Any], start: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write the page from the newest measurements."""
-    steps, start = (
-        json.loads(path.read_text(encoding="utf-8")) for path in (overhead.OUTPUT, startup.OUTPUT)
+    steps, built, start = (
+        json.loads(script.OUTPUT.read_text(encoding="utf-8"))
+        for script in (overhead, building, startup)
     )
-    PAGE.write_text(page(steps, start), encoding="utf-8")
+    PAGE.write_text(page(steps, built, start), encoding="utf-8")
     print(f"Written: {PAGE}")
 
 
