@@ -1,8 +1,9 @@
 """What building a model costs over a builder written by hand, in every engine.
 
-Each engine gets a fresh process, with the environment and the core of a worker, in which four arms
-take turns: a run folder turned into a trainer, in native and in aligned semantics, the builder of
-``loops/<engine>.py``, and that builder once more, which shows what the noise alone does.
+CPU time is compared. Each engine gets a fresh process, with the environment and the core of a
+worker, in which four arms take turns: a run folder turned into a trainer, in native and in aligned
+semantics, the builder of ``loops/<engine>.py``, and that builder once more, which shows what the
+noise alone does.
 """
 
 from __future__ import annotations

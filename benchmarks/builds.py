@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import loops
@@ -19,7 +20,6 @@ import numpy as np
 
 from fwcompare.data.batches import DataFolder
 from fwcompare.plugin import Trainer, load_trainer, open_job
-from fwcompare.probe import clock
 from fwcompare.record import SPEC_FILE, write_json
 from fwcompare.spec import RunSpec
 from fwcompare.worker import CORES
@@ -63,12 +63,13 @@ def wait() -> None:
 
 
 def seconds(build: Callable[[], Any]) -> float:
-    """Time of one build; its garbage, and that of the build before, is collected outside."""
+    """CPU time of one build, in all threads: what it takes on a core of its own, however busy the
+    machine is. Its garbage, and that of the build before, is collected outside."""
     gc.collect()
-    began = clock()
+    began = process_time()
     built = build()
     wait()
-    taken = clock() - began
+    taken = process_time() - began
     del built
     return taken
 

@@ -57,11 +57,13 @@ How it is measured:
 
 ## Building a model
 
-`{model}` for images of 224x224 and 1,000 classes, with Adam: the time from a run's folder to a
+`{model}` for images of 224x224 and 1,000 classes, with Adam: the CPU time from a run's folder to a
 trainer that is ready to train (reading the layers, inferring every shape, reading the initial
-weights, building and filling the model), over that of a builder written by hand in the same
-framework, which draws its weights. Limit: {build_limit:.2f}. Measured as above, {builds} pairs an
-engine behind a first build that does not count; {build_machine}
+weights, building and filling the model, and the optimizer's slots where the framework does not
+make them at its first step), over that of a builder written by hand in the same framework, which
+draws its weights. Limit: {build_limit:.2f}. CPU time, for it is hardly disturbed where a machine is
+busy with other things. {builds} pairs for each engine, behind a first build that does not count;
+{build_machine}
 
 {building}
 

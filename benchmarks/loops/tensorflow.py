@@ -16,6 +16,7 @@ class TensorFlowLoop:
         self.model = network(problem)
         self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.optimizer = keras.optimizers.Adam(problem.learning_rate)
+        self.optimizer.build(self.model.trainable_variables)  # else the first step would
         self.inputs = tf.convert_to_tensor(problem.inputs)
         self.labels = tf.convert_to_tensor(problem.labels)
         self.random = np.random.default_rng(0)

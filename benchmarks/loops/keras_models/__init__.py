@@ -33,4 +33,5 @@ def compiled(problem: Problem) -> keras.Model:
         optimizer=keras.optimizers.Adam(problem.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
+    model.optimizer.build(model.trainable_variables)  # else the first step would make its slots
     return model
