@@ -48,9 +48,16 @@ class Place:
 
     def fill(self, array: np.ndarray) -> None:
         """Copy a canonical array in."""
+        given = torch.from_numpy(np.require(array, requirements=["C", "W"]))
         with torch.no_grad():
             own = self.tensor[self.first_row :]
-            own.copy_(torch.tensor(array).permute(self.axes).reshape(own.shape))
+            images = own.dim() == 4 and own.is_contiguous(memory_format=torch.channels_last)
+            if images and self.axes == KERNEL_AXES[4]:
+                # In memory both are matrices, one the transpose of the other, and PyTorch copies a
+                # transposed matrix in blocks: three times as fast as by four axes.
+                own.permute(0, 2, 3, 1).view(len(own), -1).copy_(given.flatten(0, 2).t())
+            else:
+                own.copy_(given.permute(self.axes).reshape(own.shape))
 
     def canonical(self, tensor: Tensor) -> np.ndarray:
         """A copy of a tensor laid out as the native one (a weight, its gradient, a slot)."""
