@@ -6,7 +6,7 @@ PLUGINS := sweeper pytorch lightning keras tensorflow jax
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup compare test lint test-fast test-system pictures browser benchmark docs clean
+.PHONY: help setup compare test lint test-fast test-system pictures browser benchmark measured docs clean
 
 help:
 	@echo "make compare      the quickstart: one CNN in seven engines, three seeds, and the comparison"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-system  what needs packages of the operating system; Debian, as root"
 	@echo "make pictures     the pictures in docs/images, from a real sweep; Debian, as root"
 	@echo "make benchmark    the overhead of every engine, into docs/benchmarks.md"
+	@echo "make measured     real sweeps and simulations of the verdicts; a quiet machine, half an hour"
 	@echo "make docs         the reference of options, into docs/reference/options.md"
 	@echo "make clean        remove the environment and caches"
 
@@ -57,6 +58,10 @@ benchmark: setup
 	$(BIN)/python benchmarks/building.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/page.py
+
+measured: setup
+	$(BIN)/python benchmarks/measured.py
+	$(BIN)/python benchmarks/simulations.py
 
 docs: setup
 	$(BIN)/python docs/generate_options.py
