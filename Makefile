@@ -6,7 +6,7 @@ PLUGINS := sweeper pytorch lightning keras tensorflow jax
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup compare test lint test-fast test-system pictures browser benchmark measured docs clean
+.PHONY: help setup compare test lint test-fast test-system pictures browser benchmark measured docs clean fuzz load
 
 help:
 	@echo "make compare      the quickstart: one CNN in seven engines, three seeds, and the comparison"
@@ -15,6 +15,8 @@ help:
 	@echo "make pictures     the pictures in docs/images, from a real sweep; Debian, as root"
 	@echo "make benchmark    the overhead of every engine, into docs/benchmarks.md"
 	@echo "make measured     real sweeps and simulations of the verdicts; a quiet machine, half an hour"
+	@echo "make fuzz         10,000 random inputs and more: options, files, arrays, command lines"
+	@echo "make load         a sweep of 1,000 short runs: memory, cost a cell, answers after it"
 	@echo "make docs         the reference of options, into docs/reference/options.md"
 	@echo "make clean        remove the environment and caches"
 
@@ -62,6 +64,11 @@ benchmark: setup
 measured: setup
 	$(BIN)/python benchmarks/measured.py
 	$(BIN)/python benchmarks/simulations.py
+fuzz: setup
+	FWCOMPARE_LONG=1 $(BIN)/python -m pytest tests/fuzz --numprocesses 2 --timeout 7200
+
+load: setup
+	$(BIN)/python benchmarks/load.py
 
 docs: setup
 	$(BIN)/python docs/generate_options.py

@@ -275,10 +275,22 @@ def _run_cells(made: Sweep, watch: Watch, launcher: Any) -> list[Any]:
         [*cell.overrides, f"++sweep.name={made.name}", f"++sweep.run={cell.run}"]
         for cell in runnable
     ]
-    returned = list(launcher.launch(jobs, initial_job_idx=0))
+    returned = _launched(launcher, jobs)
     for cell in runnable:
         if cell.run not in watch.seen:
             watch.ended(cell, _collected(made.folder / cell.run, cell))
+    return returned
+
+
+def _launched(launcher: Any, jobs: Sequence[Sequence[str]]) -> list[Any]:
+    """What the jobs return. A launcher that runs one after another gets one at a time: Hydra keeps
+    two configurations of each job until its launcher is done, a megabyte or two a run."""
+    if type(launcher).__name__ != "BasicLauncher":
+        return list(launcher.launch(jobs, initial_job_idx=0))
+    returned = []
+    for number, job in enumerate(jobs):
+        (ended,) = launcher.launch([job], initial_job_idx=number)
+        returned.append(ended.status)
     return returned
 
 

@@ -6,8 +6,10 @@ environment and limits. Its trainer imports the framework and is loaded in the w
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -205,7 +207,21 @@ class Front(Protocol):
 
 def installed() -> dict[str, importlib.metadata.EntryPoint]:
     """Entry points of every installed engine, by name; nothing is imported."""
+    return dict(_installed(tuple(map(_dated, sys.path))))
+
+
+@functools.lru_cache(maxsize=8)
+def _installed(_: tuple[tuple[str, int], ...]) -> dict[str, importlib.metadata.EntryPoint]:
+    """Reads a file of every distribution, which a sweep would do dozens of times a cell."""
     return {point.name: point for point in importlib.metadata.entry_points(group=TRAINERS)}
+
+
+def _dated(folder: str) -> tuple[str, int]:
+    """A folder of Python's path, and when something was last installed there."""
+    try:
+        return folder, Path(folder or ".").stat().st_mtime_ns
+    except OSError:
+        return folder, 0
 
 
 def front(name: str) -> Front:
