@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import os
 import time
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TextIO
 
 from fwcompare.atomic import write_text
+from fwcompare.typed import fits
 
 SCHEMA_VERSION = 1
 
@@ -152,6 +154,9 @@ class RunRecord:
         record = cls(**{**data, "reason": plain(str(data["reason"]))})
         if record.status not in STATUSES:
             raise ValueError(f"unknown status {record.status!r}")
+        for name, hint in typing.get_type_hints(cls).items():
+            if not fits(hint, getattr(record, name)):
+                raise ValueError(f"{name} is not what a record has there")
         return record
 
     @classmethod

@@ -78,6 +78,31 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
+def fits(hint: Any, value: Any) -> bool:
+    """Whether a value read from JSON is what a type hint says, all the way down; a whole number is
+    a number too, and a list stands for a tuple."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if origin is list:
+        return isinstance(value, list) and all(fits(arguments[0], item) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            fits(arguments[0], key) and fits(arguments[1], item) for key, item in value.items()
+        )
+    if origin is tuple:
+        return (
+            isinstance(value, list | tuple)
+            and len(value) == len(arguments)
+            and all(map(fits, arguments, value))
+        )
+    return isinstance(value, hint)
+
+
 def _tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     variadic = arguments[-1] is Ellipsis
     if isinstance(value, int) and not isinstance(value, bool) and not variadic:

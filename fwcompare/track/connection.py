@@ -77,7 +77,7 @@ def opening(uri: str) -> Iterator[None]:
         message = f"The tracking store {hidden(uri)} cannot be opened: {_first_line(error)}"
         if isinstance(error, ImportError):
             raise RequestError(
-                message, "Install the driver of this database, such as psycopg2-binary."
+                message, "Install the driver of this database, such as psycopg[binary]."
             ) from error
         if is_server(uri) or uri.startswith(_DATABASES):
             raise RunError(

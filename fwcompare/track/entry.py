@@ -18,6 +18,7 @@ from fwcompare.errors import RequestError, RunError
 from fwcompare.plugin import front
 from fwcompare.record import EVENTS_FILE, RECORD_FILE, SPEC_FILE, RunRecord, read_events
 from fwcompare.spec import RunSpec
+from fwcompare.typed import fits
 
 #: Parts of a spec that no user wrote: where it lives, what a plugin fills in, and the layers, which
 #: the graph's digest stands for and an artifact shows.
@@ -164,9 +165,9 @@ class Entry:
         """The epochs of the newest attempt in this folder."""
         epochs: list[dict[str, Any]] = []
         for event, _ in read_events(self.folder / EVENTS_FILE):
-            if event["event"] == "start":
+            if event.get("event") == "start":
                 epochs.clear()
-            elif event["event"] == "epoch":
+            elif event.get("event") == "epoch" and _whole(event):
                 epochs.append(event)
         for event in epochs:
             for name, value in event["metrics"].items():
@@ -175,6 +176,15 @@ class Entry:
     def _values(self) -> Iterable[float]:
         yield from self.record.metrics.values()
         yield from (value for epoch in self.record.history for value in epoch.values())
+
+
+def _whole(event: Mapping[str, Any]) -> bool:
+    """Whether an epoch's event has what a point is made of; a damaged line is left out."""
+    return (
+        fits(int, event.get("epoch"))
+        and fits(int, event.get("time_ms"))
+        and fits(dict[str, float], event.get("metrics"))
+    )
 
 
 def params_of(spec: RunSpec) -> dict[str, str]:

@@ -70,7 +70,7 @@ class PostgreSql:
             shutil.chown(path, DATABASE_USER, DATABASE_USER)
         self._run(
             "initdb", "--pgdata", str(self.folder / "data"), "--auth=scram-sha-256",
-            f"--pwfile={password}", f"--username={DATABASE_USER}", "--no-sync",
+            f"--pwfile={password}", f"--username={DATABASE_USER}", "--no-sync", "--encoding=UTF8", "--locale=C",
         )  # fmt: skip
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -103,7 +103,7 @@ class PostgreSql:
         )
         return self.uri(database)
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         """Send a signal to the server and to all processes that serve its connections."""
         assert self._process is not None
         os.killpg(self._process.pid, number)
@@ -114,7 +114,7 @@ class PostgreSql:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(30)
             if self._process.poll() is None:
-                self.signal(signal.SIGKILL)
+                self.send(signal.SIGKILL)
                 self._process.wait()
             self._process = None
 
@@ -155,7 +155,7 @@ class MlflowServer:
             time.sleep(0.2)
         raise AssertionError((self.folder / "server.log").read_text()[-2000:])
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         """Send a signal to the server with its workers."""
         assert self._process is not None
         os.killpg(self._process.pid, number)
@@ -163,12 +163,14 @@ class MlflowServer:
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self._process is None:
             return
-        self.signal(number)
+        with suppress(ProcessLookupError):
+            self.send(number)
         try:
             self._process.wait(15)
         except subprocess.TimeoutExpired:
-            self.signal(signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                self.send(signal.SIGKILL)
             self._process.wait()
         with suppress(ProcessLookupError):
-            self.signal(signal.SIGKILL)  # a worker that has not heard
+            self.send(signal.SIGKILL)  # a worker that has not heard
         self._process = None

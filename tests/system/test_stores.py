@@ -181,11 +181,11 @@ def test_frozen_in_mid_sweep(begin: Begin, server: MlflowServer, tmp_path: Path)
     server.start()
     sweep = begin(*sweep_of("s", f"tracking.uri={server.uri}"))
     await_records(folder, BEFORE)
-    server.signal(signal.SIGSTOP)
+    server.send(signal.SIGSTOP)
     try:
         _, said = ended(sweep)
     finally:
-        server.signal(signal.SIGCONT)
+        server.send(signal.SIGCONT)
     all_ok(folder)
     told_twice(begin, command_for_later(said), server, folder)
 
@@ -212,11 +212,11 @@ def test_a_database_that_freezes(begin: Begin, databases: PostgreSql, tmp_path: 
     folder = tmp_path / "outputs/sweeps/s"
     sweep = begin(*sweep_of("s", f"tracking.uri={uri}"))
     await_records(folder, BEFORE)
-    databases.signal(signal.SIGSTOP)
+    databases.send(signal.SIGSTOP)
     try:
         _, said = ended(sweep)
     finally:
-        databases.signal(signal.SIGCONT)
+        databases.send(signal.SIGCONT)
     all_ok(folder)
     command = command_for_later(said)
     assert databases.password not in said and "***" in " ".join(command)
