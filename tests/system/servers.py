@@ -70,7 +70,8 @@ class PostgreSql:
             shutil.chown(path, DATABASE_USER, DATABASE_USER)
         self._run(
             "initdb", "--pgdata", str(self.folder / "data"), "--auth=scram-sha-256",
-            f"--pwfile={password}", f"--username={DATABASE_USER}", "--no-sync", "--encoding=UTF8", "--locale=C",
+            f"--pwfile={password}", f"--username={DATABASE_USER}", "--no-sync",
+            "--encoding=UTF8", "--locale=C",
         )  # fmt: skip
 
     def _run(self, program: str, *arguments: str) -> None:
