@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import secrets
@@ -374,6 +375,12 @@ class Configuration:
         augment = build(Augment, self.section("augment"), "augment")
         if augment.active:
             self._check_augment(augment, data)
+            from fwcompare.data.download import require_room
+
+            # The images of two epochs, as float32; the outputs folder need not be there yet.
+            need = 2 * math.prod([data.size("train"), *data.input_shape]) * 4
+            place = next(p for p in (self.outputs, *self.outputs.parents) if p.is_dir())
+            require_room(place, need, "The images of two epochs (augment.*)", "paths.outputs")
         training = replace(training, samples=self._samples(training.samples, task, data))
         if training.batch_size > data.size("train"):
             raise RequestError(

@@ -93,6 +93,10 @@ CASES = [
     (["parity", "parity.steps=0"], ["parity.steps", "at least 1"]),
     (["parity", "--mutate", "pytorch="], ["Unknown error", "gelu_tanh"]),
     (["plugins", "check", "torch"], ["torch", "pytorch"]),
+    (["dataset=csv"], ["dataset.params.file", "the path of a table"]),
+    (["dataset=mnist", "paths.offline=true"], ["train-images-idx3-ubyte.gz", "paths.offline"]),
+    (["augment.flip=true", "dataset=breast_cancer"], ["augment.flip", "[30]"]),
+    (["augment.crop=9", "model=cnn"], ["augment.crop=9", "8 pixels"]),
 ]
 
 

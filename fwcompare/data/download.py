@@ -183,14 +183,15 @@ def _receive(response: http.client.HTTPResponse, part: Path, have: int, advance:
         raise _Broken(f"ended after {have} of {total} bytes")
 
 
-def require_room(folder: Path, need: int, what: str) -> None:
-    """Raise ``RequestError`` unless the disk of ``folder`` has so many bytes free."""
+def require_room(folder: Path, need: int, what: str, option: str = "paths.cache") -> None:
+    """Raise ``RequestError`` unless the disk of ``folder``, which ``option`` chooses, has so many
+    bytes free."""
     free = shutil.disk_usage(folder).free
     if need > free:
         need_mib, free_mib = (f"{size / 2**20:,.1f} MiB" for size in (need, free))
         raise _NoRoom(
             f"{what} needs {need_mib} in {folder}, where {free_mib} are free.",
-            "Make room there, or choose another folder with paths.cache=FOLDER.",
+            f"Make room there, or choose another folder with {option}=FOLDER.",
         )
 
 
