@@ -6,12 +6,13 @@ PLUGINS := sweeper pytorch lightning keras tensorflow jax
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup compare test lint test-fast test-system pictures browser benchmark measured docs clean fuzz load
+.PHONY: help setup compare test lint test-fast test-system faults pictures browser benchmark measured docs clean fuzz load
 
 help:
 	@echo "make compare      the quickstart: one CNN in seven engines, three seeds, and the comparison"
 	@echo "make test         lint, types and tests; Python packages alone"
 	@echo "make test-system  what needs packages of the operating system; Debian, as root"
+	@echo "make faults       every fault in every phase of a run, into docs/reliability.md"
 	@echo "make pictures     the pictures in docs/images, from a real sweep; Debian, as root"
 	@echo "make benchmark    the overhead of every engine, into docs/benchmarks.md"
 	@echo "make measured     real sweeps and simulations of the verdicts; a quiet machine, half an hour"
@@ -46,6 +47,9 @@ lint: setup
 
 test-system: browser
 	$(BIN)/python -m pytest -m system
+
+faults: setup
+	$(BIN)/python tests/faults/matrix.py
 
 pictures: browser
 	$(BIN)/python -m pytest -m system tests/system/test_mlflow_pages.py \

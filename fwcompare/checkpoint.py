@@ -84,6 +84,7 @@ def asked(spec: RunSpec) -> dict[str, Any]:
         "model": spec.model.digest,
         "task": asdict(spec.task),
         "dataset": spec.dataset.digest,
+        "augment": asdict(spec.augment),
         "optimizer": asdict(spec.optimizer),
         "scheduler": asdict(spec.scheduler),
         "precision": spec.precision,

@@ -227,7 +227,8 @@ def _phases(state: _Run) -> None:
             cores = own_cores()
             before = snapshot(cores)
             _train(trainer, feed, probe, state)
-            _require_drawn(job)
+            if state.resumed.get("step", 0) < feed.total_steps:
+                _require_drawn(job)
             state.conditions = between(before, snapshot(cores), cores)
             state.warnings += state.conditions.warnings()
         with probe.phase("eval"):

@@ -204,3 +204,72 @@ def test_a_second_ctrl_c_stops_at_once(site, tmp_path, cache):
     _, said = process.communicate(timeout=10)
     assert process.returncode == 130 and "Stopped at once" in said
     assert gone(children)
+
+
+def final(record: RunRecord) -> str:
+    return record.digests["final_weights"]
+
+
+def test_a_cell_goes_on_from_its_checkpoint_to_the_same_bits(sweep, cli, site, tmp_path):
+    options = ("seed=0,1", "precision=float64", "trainer.epochs=4")
+    _, plain = sweep(*options)
+    cut = ("trainer.checkpoint_epochs=1", "sweep.name=cut")
+    ended = cli(*SHORT, *options, *cut, "tracking=none", PYTHONPATH=site,
+                STUB_FAULTS="1=middle:SIGKILL")  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    ended = cli(*SHORT, *options, *cut, "tracking=none", PYTHONPATH=site)
+    assert ended.returncode == 0, ended.stderr
+    folder = tmp_path / "outputs/sweeps/cut"
+    (run,) = [
+        cell["run"] for cell in json.loads((folder / "sweep.json").read_text())["cells"]
+        if cell["seed"] == 1
+    ]  # fmt: skip
+    record = RunRecord.read(folder / run)
+    assert record.facts["resumed"]["epoch"] == 1
+    assert any("two processes" in warning for warning in record.warnings)
+    assert [epoch["epoch"] for epoch in record.history] == [1, 2, 3, 4]
+    assert {epoch for epoch, _, _ in record.blocks} == {1, 2, 3, 4}
+    assert record.phases["checkpoint"]["seconds"] > 0
+    assert final(record) == final(plain[1][2])
+    assert "checkpoint" not in plain[1][2].phases, "what is not asked for costs nothing"
+
+    single = ["framework=stub", "model=logistic", "optimizer=sgd", "precision=float64", "seed=1",
+              "device.threads=1", "tracking=none", f"trainer.resume={run}"]  # fmt: skip
+    longer = cli(*single, "trainer.epochs=6", PYTHONPATH=site)
+    assert longer.returncode == 0, longer.stderr
+    other = cli(*single, "trainer.batch_size=32", PYTHONPATH=site)
+    assert other.returncode == 2 and "trainer.batch_size" in other.stderr
+    nowhere = cli(*single[:-1], "trainer.resume=nowhere", PYTHONPATH=site)
+    assert nowhere.returncode == 2 and "checkpoint" in nowhere.stderr
+
+
+def test_doctor_lists_what_crashes_have_left_and_mends_it(sweep, cli, site, tmp_path):
+    sweep("seed=0,1,2")
+    folder = tmp_path / "outputs/sweeps/s"
+    torn, garbled, lost = (folder / cell[0] for cell in cells(tmp_path).values())
+    whole = (torn / "events.jsonl").read_bytes()
+    with (torn / "events.jsonl").open("a") as file:
+        file.write('{"event": "ep')
+    (garbled / "record.json").write_text('{"schema_version": 1, "status"')
+    (lost / "record.json").unlink()
+    (lost / "weights/final.safetensors.99999999.part").touch()
+    (folder / "comparison.json").unlink()
+    listed = cli("doctor", PYTHONPATH=site)
+    assert listed.returncode == 0 and "fwcompare doctor --repair" in listed.stdout
+    for words in (
+        "torn last event", "record that cannot be read", "run without a record", "never finished",
+    ):  # fmt: skip
+        assert words in listed.stdout, words
+    assert RunRecord.read(lost) is None, "nothing is changed by looking"
+    mended = cli("doctor", "--repair", PYTHONPATH=site)
+    assert mended.returncode == 0, mended.stdout
+    assert mended.stdout.count("mended:") == 5, mended.stdout
+    assert (torn / "events.jsonl").read_bytes() == whole
+    assert (garbled / "record.json.damaged").is_file()
+    for run in (garbled, lost):
+        record = RunRecord.read(run)
+        assert record.status == "killed" and len(record.history) == 3
+    assert not list(tmp_path.glob("outputs/**/*.part"))
+    assert (folder / "comparison.json").is_file()
+    again = cli("doctor", PYTHONPATH=site)
+    assert "--repair" not in again.stdout

@@ -16,7 +16,7 @@ SAMPLE = [
     for phase, fault in (
         ("import", "SIGSEGV"), ("import", "sys_exit"), ("build", "raise_base"),
         ("build", "device_memory"), ("step", "SIGTERM"), ("step", "hang_deaf"),
-        ("step", "bad_alloc"), ("middle", "SIGSTOP"), ("middle", "infinite"),
+        ("step", "bad_alloc"), ("middle", "infinite"),
         ("middle", "torn_event"), ("middle", "leave_child"), ("between", "nan"),
         ("between", "full_events"), ("eval", "nan"), ("eval", "raise_odd"), ("predict", "garbage"),
         ("predict", "lose_folder"), ("weights", "no_file_grows"), ("weights", "close_log"),
