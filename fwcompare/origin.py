@@ -18,14 +18,15 @@ def own() -> str:
 def has_died(process: str) -> bool:
     """Whether a process, as ``own`` told it, certainly runs no more; one of another host may."""
     here = _here()
-    *place, pid, start = process.split("/")
-    if len(place) != len(here) or not pid.isdigit():
+    parts = process.split("/")
+    if len(parts) != len(here) + 2 or not parts[-2].isdigit():
         return False
+    place, pid, start = parts[: len(here)], int(parts[-2]), parts[-1]
     if place[:2] != here[:2]:  # another host
         return False
     if place[2] != here[2]:  # this host before it was started anew
         return True
-    return place[3] == here[3] and _start(int(pid)) != start
+    return place[3] == here[3] and _start(pid) != start
 
 
 def _here() -> list[str]:
