@@ -22,12 +22,14 @@ from rich.table import Table
 from rich.text import Text
 
 from fwcompare import __version__, damage, machine
+from fwcompare.capacity import of_machine
 from fwcompare.completion import Completion, check
 from fwcompare.compose import compose
 from fwcompare.config import Tracking, published_engines
 from fwcompare.errors import FwcompareError, RequestError
 from fwcompare.launch import physical_cores
 from fwcompare.plugin import distribution, front, installed, missing, versions
+from fwcompare.preflight import size_words
 from fwcompare.report import colour
 from fwcompare.roofline import Peak, measure
 from fwcompare.terminal import stdout
@@ -148,6 +150,8 @@ def _machine() -> Iterator[Finding]:
     if quota is not None:
         few = f"set device.threads={max(int(quota), 1)}" if quota < physical else ""
         yield "CPU quota", f"{quota:g} cores' worth of time", few
+    if (memory := of_machine()) is not None:
+        yield "memory", f"{memory.words} {size_words(memory.bytes)}", ""
     devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
     yield "CUDA devices", ", ".join(devices) or "none: device=cuda is refused here", ""
     found = versions(("hydra-core", "omegaconf", "mlflow", "numpy", "safetensors"))
