@@ -35,7 +35,7 @@ COMMAND = Path(sys.executable).with_name("fwcompare")
 MEMORY_BOUND = 0.25
 TIME_BOUND = 2.0
 
-STEPS = 12
+STEPS = 4
 
 COMMON = (
     "device.threads=1",
@@ -66,7 +66,7 @@ def _images(side: int, batch: int) -> tuple[str, ...]:
     return (
         "dataset=synthetic",
         f"dataset.params.input_shape=[{side},{side},3]",
-        f"dataset.params.samples={batch * STEPS * 3 // 2}",
+        f"dataset.params.samples={batch * STEPS * 2}",
         "dataset.params.outputs=10",
     )
 
@@ -75,7 +75,7 @@ def _tokens(steps: int, batch: int) -> tuple[str, ...]:
     return (
         "dataset=synthetic_tokens",
         f"dataset.params.steps={steps}",
-        f"dataset.params.samples={batch * STEPS * 3 // 2}",
+        f"dataset.params.samples={batch * STEPS * 2}",
         "dataset.params.tokens=1000",
     )
 

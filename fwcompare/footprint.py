@@ -67,6 +67,10 @@ class Footprint:
     slack: float = 1.1
     #: Copies of the training split in memory; the file that they are read from is one.
     data: float = 2.0
+    #: Copies of the patches that the largest convolution multiplies by its kernel, where these have
+    #: at least ``patch_channels`` channels.
+    patches: float = 0.0
+    patch_channels: int = 8
     #: Compiled program and its compilation, for each layer.
     layer_kib: float = 0.0
     #: What an attention keeps of its scores, (heads, steps, steps): numbers for each.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fwcompare.footprint import Footprint
 from fwcompare.graph import INPUT, TOKENS, Graph, Layer
 from fwcompare.graph.attention import MultiHeadAttention
+from fwcompare.graph.convolutions import Convolution
 from fwcompare.graph.recurrent import Recurrent
 from fwcompare.work import UPDATES, multiplies
 
@@ -78,7 +79,8 @@ class Memory:
     weights: int
     gradients: int
     slots: int
-    #: The most that a step holds at once: what layers keep, buffers, and gradients made meanwhile.
+    #: The most that a step holds at once besides gradients of weights: what layers keep, and
+    #: gradients of their outputs.
     step: int
     #: Of that, what layers keep from the forward pass for the backward pass.
     kept: int
@@ -93,9 +95,10 @@ class Memory:
 
     @property
     def above_base(self) -> int:
-        """While training."""
+        """While training. A step's activations are gone when the last gradients of weights are
+        made, but allocators keep what they have had."""
         held = self.weights + self.copies + self.slots + self.data + self.program
-        return held + max(self.step, self.gradients)
+        return held + self.step + self.gradients
 
     @property
     def peak(self) -> int:
@@ -109,11 +112,12 @@ def expected(graph: Graph, setting: Setting, footprint: Footprint, data_bytes: i
     everything = sum(p.size for _, p in graph.parameters()) * setting.weight_bytes
     trained = graph.parameter_count * setting.weight_bytes
     kept, step = _step(graph, setting, footprint)
+    patches = max((_patches(layer, setting, footprint) for layer in graph.layers), default=0)
     return Memory(
         weights=everything,
         gradients=trained,
         slots=trained * setting.slots,
-        step=scaled(step, footprint.slack),
+        step=scaled(step, footprint.slack) + scaled(patches, footprint.patches),
         kept=kept,
         copies=everything + scaled(trained, footprint.weights),
         batch=_batch(graph, setting),
@@ -138,8 +142,8 @@ def _step(graph: Graph, setting: Setting, footprint: Footprint) -> tuple[int, in
     """Bytes that layers keep for the backward pass, and the most that a step holds at once.
 
     The step is walked through: forward, each layer's output lives until the last layer that takes
-    or keeps it; backward, the gradient of an output lives until its layer has used it up, what was
-    kept is let go, and gradients of weights add up.
+    or keeps it; backward, the gradient of an output lives until its layer has used it up, and what was
+    kept is let go.
     """
     tensors = _Tensors(graph, setting, footprint)
     live = peak = tensors.size[INPUT]
@@ -161,13 +165,11 @@ def _step(graph: Graph, setting: Setting, footprint: Footprint) -> tuple[int, in
     gradients = {outputs}
     # The loss keeps a share for each output, and gives its gradient.
     live += 2 * tensors.size[outputs]
-    weights = 0
     for i, layer in reversed(list(enumerate(graph.layers))):
         fresh = {name for name in tensors.inputs(layer) if trained[name]} - gradients
         gradients |= fresh
         live += sum(tensors.size[name] for name in fresh)
-        weights += layer.trainable_count * setting.weight_bytes
-        peak = max(peak, live + weights)
+        peak = max(peak, live)
         if layer.name in gradients:
             live -= tensors.size[layer.name]
         live -= tensors.own[i] + let_go.get(i, 0)
@@ -230,3 +232,16 @@ def _own(layer: Layer, more: float, marks: int, setting: Setting, footprint: Foo
         numbers = math.prod(layer.shape)
     each = setting.number_bytes * (scaled(numbers, more) + scores)
     return setting.batch_size * (each + marks * math.prod(layer.shape))
+
+
+def _patches(layer: Layer, setting: Setting, footprint: Footprint) -> int:
+    """Bytes of all windows of a convolution's inputs, each with all of its channels."""
+    kind = layer.kind
+    if not isinstance(kind, Convolution):
+        return 0
+    channels = layer.data_shapes[0][-1] // kind.groups
+    if channels < footprint.patch_channels:
+        return 0
+    cells = math.prod(layer.shape[:-1]) * kind.groups
+    numbers = cells * math.prod(kind.kernel_size) * channels
+    return setting.batch_size * numbers * setting.number_bytes

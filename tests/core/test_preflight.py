@@ -82,12 +82,12 @@ def test_what_is_expected_of_a_step_by_hand():
     # The hidden layer's output is gone once relu, which keeps its own, has been computed.
     assert found.kept == batch + act + logits
     # Backward through the last layer: what was kept, the loss's shares, the gradient of the
-    # outputs and that of relu's output, and the first gradient of weights.
-    last = batch + act + logits + 2 * logits + act + 10 * 4
+    # outputs and that of relu's output.
+    last = batch + act + logits + 2 * logits + act
     # Through relu: the last layer has let go of the gradient of its output.
     middle = last - logits + hidden
     assert found.step == max(last, middle)
-    assert found.above_base == 4 * numbers + 1000 + max(found.step, numbers)
+    assert found.above_base == 4 * numbers + 1000 + found.step + numbers
 
 
 def test_what_a_layer_keeps_is_its_engines_word():
