@@ -71,6 +71,8 @@ class Footprint:
     #: at least ``patch_channels`` channels.
     patches: float = 0.0
     patch_channels: int = 8
+    #: Copies of the kernels of convolutions besides, such as turned around for the backward pass.
+    kernels: float = 0.0
     #: Compiled program and its compilation, for each layer.
     layer_kib: float = 0.0
     #: What an attention keeps of its scores, (heads, steps, steps): numbers for each.

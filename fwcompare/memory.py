@@ -112,6 +112,8 @@ def expected(graph: Graph, setting: Setting, footprint: Footprint, data_bytes: i
     everything = sum(p.size for _, p in graph.parameters()) * setting.weight_bytes
     trained = graph.parameter_count * setting.weight_bytes
     kept, step = _step(graph, setting, footprint)
+    convolutions = (layer for layer in graph.layers if isinstance(layer.kind, Convolution))
+    kernels = sum(layer.trainable_count for layer in convolutions)
     patches = max((_patches(layer, setting, footprint) for layer in graph.layers), default=0)
     return Memory(
         weights=everything,
@@ -119,7 +121,9 @@ def expected(graph: Graph, setting: Setting, footprint: Footprint, data_bytes: i
         slots=trained * setting.slots,
         step=scaled(step, footprint.slack) + scaled(patches, footprint.patches),
         kept=kept,
-        copies=everything + scaled(trained, footprint.weights),
+        copies=everything
+        + scaled(trained, footprint.weights)
+        + scaled(kernels * setting.weight_bytes, footprint.kernels),
         batch=_batch(graph, setting),
         data=scaled(data_bytes, footprint.data),
         program=scaled(len(graph.layers) * 1024, footprint.layer_kib),
@@ -142,8 +146,8 @@ def _step(graph: Graph, setting: Setting, footprint: Footprint) -> tuple[int, in
     """Bytes that layers keep for the backward pass, and the most that a step holds at once.
 
     The step is walked through: forward, each layer's output lives until the last layer that takes
-    or keeps it; backward, the gradient of an output lives until its layer has used it up, and what was
-    kept is let go.
+    or keeps it; backward, the gradient of an output lives until its layer has used it up, and what
+    was kept is let go.
     """
     tensors = _Tensors(graph, setting, footprint)
     live = peak = tensors.size[INPUT]

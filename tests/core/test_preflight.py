@@ -109,6 +109,17 @@ def test_an_attention_keeps_its_scores_where_it_is_not_fused():
     assert scored - without == 2 * (5 * 5 * 2) * 8 * 4
 
 
+def test_the_patches_of_the_largest_convolution_are_an_engine_s_word():
+    graph = stack([8, 16, 32])
+    without = memory.expected(graph, ADAM, BARE, 0).step
+    patched = Footprint(base_mib=0, slack=1, data=1, patches=2)
+    # 16 cells, 9 of 16 channels each; the first layer's single channel has none.
+    assert memory.expected(graph, ADAM, patched, 0).step - without == 2 * 16 * 9 * 16 * 8 * 4
+    assert memory.expected(stack([8]), ADAM, patched, 0) == memory.expected(
+        stack([8]), ADAM, BARE, 0
+    )
+
+
 def test_half_precision_halves_what_layers_keep_and_nothing_else():
     whole = memory.expected(GRAPH, ADAM, BARE, 0)
     half = memory.expected(GRAPH, Setting("adam", 8, 4, 2), BARE, 0)
