@@ -30,8 +30,8 @@ class JaxFront:
         patches=2.0,
         kernels=3.0,
         layer_kib=2048,
-        start_s=6.0,
-        compile_ms=150,
+        start_s=4.0,
+        compile_ms=200,
         layer_us=10,
         shares=MappingProxyType({"product": 0.37, "dense": 0.8}),
     )
