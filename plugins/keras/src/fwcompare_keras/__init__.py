@@ -6,7 +6,9 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from fwcompare.footprint import Footprint
 from fwcompare.spec import RunSpec
 from fwcompare_keras.refusals import refusal, strided_and_dilated, unequal_depthwise_strides
 
@@ -24,6 +26,8 @@ class KerasFront:
     refusal: Callable[[RunSpec], str | None]
     #: Executions that are the very same as another, by name.
     same_execution: Mapping[str, str]
+    #: What the engine takes in memory and time.
+    footprint: Footprint
     trainer: str = "fwcompare_keras.trainer:KerasTrainer"
     packages: tuple[str, ...] = ("fwcompare_keras",)
 
@@ -33,6 +37,35 @@ class KerasFront:
     def supports(self, spec: RunSpec) -> str | None:
         return self.refusal(spec)
 
+
+#: TensorFlow's, seen in ``tensorflow``: freed blocks stay with the allocator.
+TENSORFLOW_FOOTPRINT = Footprint(
+    base_mib=830,
+    slack=1.6,
+    start_s=7.0,
+    compile_ms=20,
+    step_us=500,
+    shares=MappingProxyType({"product": 0.7}),
+)
+#: Those of JAX and PyTorch by themselves, as their own plugins have them, with Keras beside them.
+_JAX_FOOTPRINT = Footprint(
+    base_mib=400,
+    slack=1.0,
+    patches=2.0,
+    kernels=3.0,
+    layer_kib=2048,
+    start_s=6.0,
+    compile_ms=200,
+    layer_us=10,
+    shares=MappingProxyType({"product": 0.37, "dense": 0.8}),
+)
+_TORCH_FOOTPRINT = Footprint(
+    base_mib=430,
+    slack=1.6,
+    start_s=5.0,
+    layer_us=120,
+    shares=MappingProxyType({"product": 0.85}),
+)
 
 #: float32 is float32, whatever the variables of the user's shell allow.
 STRICT_FLOAT32 = {"ONEDNN_DEFAULT_FPMATH_MODE": "STRICT", "NVIDIA_TF32_OVERRIDE": "0"}
@@ -113,6 +146,7 @@ TENSORFLOW = KerasFront(
     tensorflow_environment,
     refuses_on_tensorflow,
     {},
+    TENSORFLOW_FOOTPRINT,
 )
 JAX = KerasFront(
     "keras_jax",
@@ -121,6 +155,7 @@ JAX = KerasFront(
     _jax_environment,
     _refuses_on_jax,
     {"compiled": "native"},
+    _JAX_FOOTPRINT,
 )
 TORCH = KerasFront(
     "keras_torch",
@@ -129,4 +164,5 @@ TORCH = KerasFront(
     _torch_environment,
     _refuses_on_torch,
     {"eager": "native"},
+    _TORCH_FOOTPRINT,
 )

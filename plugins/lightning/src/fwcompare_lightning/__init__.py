@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fwcompare.spec import RunSpec
 from fwcompare_pytorch import PyTorch
 
@@ -14,6 +16,7 @@ class Lightning(PyTorch):
     packages = ("fwcompare_lightning", "fwcompare_pytorch")
     requirements = ("pytorch-lightning", "torch")
     colour = "#792EE5"
+    footprint = replace(PyTorch.footprint, base_mib=420, start_s=5.0, step_us=600)
 
     def supports(self, spec: RunSpec) -> str | None:
         if spec.precision == "mixed_float16" and spec.device.name == "cpu":

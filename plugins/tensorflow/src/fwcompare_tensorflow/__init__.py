@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from fwcompare.spec import RunSpec
-from fwcompare_keras import refuses_on_tensorflow, tensorflow_environment
+from fwcompare_keras import (
+    TENSORFLOW_FOOTPRINT,
+    refuses_on_tensorflow,
+    tensorflow_environment,
+)
 
 
 class TensorFlow:
@@ -19,6 +23,7 @@ class TensorFlow:
     requirements: tuple[str, ...] = ("tensorflow", "keras")
     colour = "#FF8F00"
     same_execution: Mapping[str, str] = MappingProxyType({})
+    footprint = TENSORFLOW_FOOTPRINT
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         return tensorflow_environment(spec)
