@@ -149,6 +149,12 @@ def gathered(
     return found
 
 
+def best_peak(attempts: int = 4) -> roofline.Peak:
+    """The peak of one thread: the highest that is seen, for other work can only lower it."""
+    seen = [peak for _ in range(attempts) if (peak := roofline.measure(1)) is not None]
+    return max(seen, key=lambda peak: peak.flops_per_s["float32"])
+
+
 @dataclass(frozen=True)
 class Row:
     """Expected and measured, of one model in one engine; MiB and milliseconds."""
@@ -218,6 +224,8 @@ An engine or a model that is not in the table has not been measured.
 What each model was trained with, besides `{common}`:
 
 {options}
+
+Peak of one thread: {peak}.
 """
 
 
@@ -270,6 +278,8 @@ def page(found: dict[str, Any], engines: Sequence[str], cases: Sequence[Case]) -
         machine=machine_line(found["machine"]),
         summary=table(summary[0], lines),
         table=table(head, body),
+        peak=f"{found['peak']['flops_per_s']['float32'] / 1e9:,.0f} GFLOP/s in float32, "
+        f"{found['peak']['copy_bytes_per_s'] / 1e9:,.1f} GB/s copied",
         common=" ".join(o for o in COMMON if "max_steps" not in o),
         options=table(["model", "batch", "options"], options),
     )
@@ -302,9 +312,7 @@ def main() -> None:
         keep = arguments.keep or Path(folder) / "measured.json"
         found = gathered(engines, cases, keep, not arguments.as_kept)
         if "peak" not in found:
-            peak = roofline.measure(1)
-            assert peak is not None
-            found["peak"] = peak.to_json()
+            found["peak"] = best_peak().to_json()
             keep.write_text(json.dumps(found, indent=1), encoding="utf-8")
     text = page(found, engines, cases)
     if arguments.print:

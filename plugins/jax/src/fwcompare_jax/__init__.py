@@ -28,6 +28,7 @@ class JaxFront:
         base_mib=283,
         slack=1.0,
         patches=2.0,
+        scores=1.0,
         kernels=3.0,
         layer_kib=2048,
         start_s=4.0,

@@ -42,6 +42,7 @@ class KerasFront:
 TENSORFLOW_FOOTPRINT = Footprint(
     base_mib=830,
     slack=1.6,
+    scores=1.0,
     start_s=7.0,
     compile_ms=20,
     step_us=500,
@@ -52,6 +53,7 @@ _JAX_FOOTPRINT = Footprint(
     base_mib=400,
     slack=1.0,
     patches=2.0,
+    scores=1.0,
     kernels=3.0,
     layer_kib=2048,
     start_s=6.0,
