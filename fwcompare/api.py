@@ -21,7 +21,7 @@ from fwcompare.compare import Comparison
 from fwcompare.errors import FwcompareError, RequestError
 from fwcompare.folders import find_run, find_sweep
 from fwcompare.outcome import Outcome, outcome
-from fwcompare.record import RunRecord
+from fwcompare.record import NO_FAILURES, RunRecord
 from fwcompare.spec import RunSpec
 from fwcompare.terminal import stdout
 
@@ -99,7 +99,7 @@ class SweepResult:
     def ok(self) -> bool:
         """Whether every run has ended well, or was refused as what its engine cannot do."""
         statuses = {record.status for record in self.records}
-        return not self.outcome.missing and statuses <= {"ok", "unsupported"}
+        return not self.outcome.missing and statuses <= set(NO_FAILURES)
 
     @property
     def records(self) -> list[RunRecord]:

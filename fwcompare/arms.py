@@ -36,8 +36,8 @@ class Run:
 
     @property
     def started(self) -> bool:
-        """Whether the engine had its chance: refused and interrupted runs tell nothing of it."""
-        return self.record.status not in ("unsupported", "killed")
+        """Whether the engine had its chance: what was refused or cut off tells nothing of it."""
+        return self.record.status not in ("unsupported", "killed", "pruned")
 
 
 def read_listing(folder: Path) -> dict[str, Any]:

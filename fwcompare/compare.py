@@ -12,6 +12,7 @@ from typing import Any
 from fwcompare import arms as by
 from fwcompare.arms import Run
 from fwcompare.errors import RequestError, unknown
+from fwcompare.grid import Grid
 from fwcompare.noise import Noise
 from fwcompare.reached import Reached, reached
 from fwcompare.spec import RunSpec
@@ -36,6 +37,9 @@ from fwcompare.verdict import (
 
 _NO_RESULT = Finding(NO_RESULT, "–")
 
+#: Standing of an arm at the point that a search found best for it.
+TUNED = "tuned"
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -58,7 +62,8 @@ class Spread:
 class Standing:
     """Whether an arm was proven to be the same experiment as the reference."""
 
-    #: ``proven``, ``not comparable`` or ``unproven``.
+    #: ``proven``, ``not comparable``, ``unproven``, or ``tuned`` where each arm has options of its
+    #: own, and nothing is to be proven.
     state: str
     #: Why it is not proven, or what the proof does not say.
     reason: str = ""
@@ -122,6 +127,8 @@ class Comparison:
     noise: Noise | None = None
     #: What a reader must know before trusting the rows; ``noted`` adds to them.
     notes: tuple[str, ...] = ()
+    #: Tables that belong to it, such as those of a search.
+    tables: tuple[Grid, ...] = ()
 
     def noted(self, *notes: str) -> Comparison:
         """The same comparison with further notes."""
@@ -164,28 +171,51 @@ def compare(
     known = {run.engine for run in runs} | set(by.by_arm(runs, keys))
     if baseline is not None and baseline not in known:
         raise unknown("baseline", baseline, known)
-    return tuple(
-        _compare_group(
-            name, by.by_arm(own, keys), baseline, standings or {}, criteria or Criteria()
-        )
-        for own in by.by_group(runs).values()
-    )
+    found = []
+    for own in by.by_group(runs).values():
+        arms = by.by_arm(own, keys)
+        base = arms.get(by.baseline(arms, baseline) or "", ())
+        held = {label: _standing(runs, base, standings or {}) for label, runs in arms.items()}
+        found.append(_compare_group(name, arms, baseline, held, criteria or Criteria()))
+    return tuple(found)
+
+
+def compare_tuned(
+    runs: Sequence[Run],
+    points: Mapping[str, str],
+    name: str = "",
+    baseline: str | None = None,
+    criteria: Criteria | None = None,
+) -> Comparison:
+    """Arms side by side, each at the point that was found best for it.
+
+    What they did is not the same mathematics, and title and standing say so: verdicts are on tuned
+    arms. ``points`` tells the point of each arm by its label.
+
+    Raises:
+        RequestError: there are no runs.
+    """
+    if not runs:
+        raise RequestError("There are no runs to compare.")
+    arms = by.by_arm(runs, by.varying(runs))
+    held = {label: Standing(TUNED, f"at {points.get(label, 'no point')}") for label in arms}
+    made = _compare_group(name, arms, baseline, held, criteria or Criteria())
+    spec = next((run.spec for run in runs if run.spec is not None), None)
+    what = f": {spec.model.name} on {spec.dataset.name}" if spec else ""
+    return replace(made, title=f"Tuned, not the same experiment{what}")
 
 
 def _compare_group(
     name: str,
     arms: Mapping[str, Sequence[Run]],
     wanted: str | None,
-    standings: Standings,
+    held: Mapping[str, Standing],
     criteria: Criteria,
 ) -> Comparison:
     runs = [run for own in arms.values() for run in own]
     spec = next((run.spec for run in runs if run.spec is not None), None)
     metric = f"test/{spec.task.metric}" if spec else "test/accuracy"
     base = by.baseline(arms, wanted)
-    held = {
-        label: _standing(own, arms[base] if base else (), standings) for label, own in arms.items()
-    }
     questions = speed(criteria), score(metric, criteria)
     speeds, scores = (_findings(q, arms, base, held, criteria) for q in questions)
     arrivals = reached(arms, base, spec.task.metric if spec else "accuracy", criteria)

@@ -9,12 +9,20 @@ from pathlib import Path
 from fwcompare import report
 from fwcompare.arms import SWEEP_FILE, Run, read_listing
 from fwcompare.compare import Comparison
+from fwcompare.record import NO_FAILURES
 from fwcompare.track import Conclusion
 from fwcompare.track.conclusion import REPORT_FILE
 from fwcompare.verdict import BASELINE, NOT_COMPARABLE
 
 #: Files of a sweep folder that its parent run gets, where they are there.
-_ARTIFACTS = (REPORT_FILE, "comparison.json", SWEEP_FILE, "proofs.json", "audits.json")
+_ARTIFACTS = (
+    REPORT_FILE,
+    "comparison.json",
+    "search.json",
+    SWEEP_FILE,
+    "proofs.json",
+    "audits.json",
+)
 
 #: Columns of the table in a description: the page gives it half of its width.
 _TABLE_RANK = 2
@@ -27,7 +35,7 @@ def conclude(folder: Path, runs: Sequence[Run], comparisons: Sequence[Comparison
         RequestError: the folder is no sweep.
     """
     counts = Counter(run.record.status for run in runs)
-    failed = set(counts) - {"ok", "unsupported"}
+    failed = set(counts) - set(NO_FAILURES)
     started = [run for run in runs if run.spec is not None] or runs
     return Conclusion(
         status="failed" if failed else "ok",

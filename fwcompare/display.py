@@ -23,10 +23,10 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from fwcompare.grid import number, score
 from fwcompare.metrics import METRICS
 from fwcompare.probe import clock
 from fwcompare.record import RunRecord
-from fwcompare.report import number, score
 from fwcompare.spec import RunSpec
 
 #: What a run is at once a phase has ended; the other phases recur, or are over in no time.

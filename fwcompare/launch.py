@@ -44,6 +44,11 @@ from fwcompare.worker import CORES, LAUNCHED_AT, PARENT, lacks_memory
 
 Listener = Callable[[dict[str, Any]], None]
 
+
+class Pruned(Exception):
+    """Raised by a listener to end its run; the message is the reason in the record."""
+
+
 #: Seconds between two looks at the event file; the parent sleeps in between.
 LOOK_SECONDS = 0.2
 
@@ -292,11 +297,13 @@ def _watched(
             "Give framework.python the path of a Python 3.10 or newer.",
         ) from error
     code: int | None = None
-    reason = ""
+    reason, pruned = "", False
     try:
         code = _wait(child, folder / EVENTS_FILE, spec.training.timeout_s, listener)
         if code is None:
             reason = f"no end after trainer.timeout_s={spec.training.timeout_s:g} s"
+    except Pruned as decided:
+        reason, pruned = str(decided), True
     except BaseException as error:
         reason = f"ended by {_words(error)}"
         raise
@@ -305,6 +312,8 @@ def _watched(
         if code == -signal.SIGKILL and _out_of_memory_kills() > kills:
             reason = "the worker was ended by the system's out-of-memory killer (SIGKILL)"
         record = _settle(spec, folder, started_ms, code, reason)
+    if pruned and not record.ok:
+        record = _kept(replace(record, status="pruned", reason=reason), folder)
     return record
 
 

@@ -30,7 +30,7 @@ from fwcompare.errors import FwcompareError, RequestError, UnsupportedError
 from fwcompare.locking import claimed
 from fwcompare.parity.standing import PROOFS_FILE, prove_runs
 from fwcompare.plugin import front
-from fwcompare.record import SPEC_FILE, RunRecord, now_ms, write_json
+from fwcompare.record import NO_FAILURES, SPEC_FILE, RunRecord, now_ms, write_json
 from fwcompare.resume import Resumption, retries, take_up
 from fwcompare.roofline import Peak, measure, read_peaks
 from fwcompare.secrecy import hidden
@@ -86,6 +86,11 @@ class Sweep:
         named = f"sweep.name={self.name}"
         return self.command if named in self.command.split() else f"{self.command} {named}"
 
+    def baseline_of(self, runs: Sequence[Run]) -> str | None:
+        """The baseline, if it has a good run."""
+        good = {run.engine for run in runs if run.record.ok}
+        return self.baseline if self.baseline in good else None
+
     def write(self) -> None:
         """Write the listing from which a report is made, before and after the runs."""
         cells = [*(cell.listing() for cell in self.cells), *self.resumption.kept]
@@ -112,7 +117,21 @@ class Watch:
         self.display = display
         #: The record of every run that has ended.
         self.seen: dict[str, RunRecord] = {}
+        #: Told of every event of a run; may raise ``launch.Pruned``.
+        self.pruner: Callable[[str, dict[str, Any]], None] | None = None
+        self._run = ""
         self._tracker: Any = None
+
+    def begin(self, spec: RunSpec) -> None:
+        """A run is about to start."""
+        self._run = spec.run
+        self.display.begin(spec)
+
+    def event(self, event: dict[str, Any]) -> None:
+        """The run that goes on wrote an event."""
+        self.display.event(event)
+        if self.pruner:
+            self.pruner(self._run, event)
 
     def ended(self, cell: Cell, record: RunRecord) -> None:
         if cell.run not in self.seen:
@@ -160,9 +179,12 @@ class Ended:
 
     @property
     def failed(self) -> bool:
-        """Whether a run did not end well; what an engine cannot do is no failure."""
-        return bool(set(self.counts) - {"ok", "unsupported"})
+        """Whether a run did not end well."""
+        return bool(set(self.counts) - set(NO_FAILURES))
 
+
+#: Makes comparisons of the runs of a sweep; told whether it was stopped.
+Judge = Callable[[Watch, Sequence[Run], bool, launch.WarmPool], tuple[Comparison, ...]]
 
 #: The sweep whose runs this very process executes; unset in the workers of a remote launcher.
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
@@ -198,7 +220,7 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
             f"as {kept} in this engine: one cell",
             style="dim",
         )
-    with _folder_written(made):
+    with folder_written(made.folder):
         made.folder.mkdir(parents=True, exist_ok=True)
     with claimed(made.folder, f"The sweep {made.name}"):
         return _run(made, launcher, console)
@@ -212,27 +234,36 @@ def _run(made: Sweep, launcher: Any, console: Console) -> list[Any]:
         console.print(Text(f"Warning: {remark}", style="yellow"), soft_wrap=True)
     recovery.announce(made.outputs, console)
     with waiting(console, "Measuring the machine's peak ..."):
-        made.peaks = _peaks(made)
-    with _folder_written(made):
-        _prepare(made)
+        made.peaks = peaks(made)
+    prepare(made)
     watch = Watch(made, Display(console, len(made.cells_to_run)))
+    with lived(watch):
+        return run_cells(watch, launcher)
+
+
+@contextmanager
+def lived(watch: Watch, judge: Judge | None = None) -> Iterator[None]:
+    """The time in which the runs of a sweep are made; what they have come to is told at its end.
+
+    Raises:
+        SystemExit: with 1, after the comparison, if a run failed and nobody takes the sweep.
+    """
     token = _watch.set(watch)
     stopped = True
     try:
         with watch.display:
-            returned = _run_cells(made, watch, launcher)
+            yield
         stopped = False
     finally:
         _watch.reset(token)
-        ended = finish(made, watch, stopped)
+        ended = finish(watch, stopped, judge)
         receive = _receiver.get()
         (receive or show)(ended)
     if ended.failed and receive is None:
         raise SystemExit(1)
-    return returned
 
 
-def _peaks(made: Sweep) -> list[Peak]:
+def peaks(made: Sweep) -> list[Peak]:
     """The machine's peak for each number of threads to be run, measured anew: a machine that is
     shared or hot does less than it did yesterday. Of others, what was measured then."""
     devices = {cell.spec.device for cell in made.cells_to_run if cell.spec is not None}
@@ -241,30 +272,32 @@ def _peaks(made: Sweep) -> list[Peak]:
     return found + [p for p in read_peaks(made.folder / SWEEP_FILE) if p.threads not in threads]
 
 
-def _prepare(made: Sweep) -> None:
-    """Write down what is to be run."""
-    for cell in made.cells_to_run:
-        folder = made.folder / cell.run
-        folder.mkdir(parents=True, exist_ok=True)
-        if cell.spec is not None:
-            cell.spec.write(folder / SPEC_FILE)
-    made.write()
+def prepare(made: Sweep) -> None:
+    """Write down what is to be run. Raises ``RequestError`` where that is hindered."""
+    with folder_written(made.folder):
+        for cell in made.cells_to_run:
+            own = made.folder / cell.run
+            own.mkdir(parents=True, exist_ok=True)
+            if cell.spec is not None:
+                cell.spec.write(own / SPEC_FILE)
+        made.write()
 
 
 @contextmanager
-def _folder_written(made: Sweep) -> Iterator[None]:
+def folder_written(folder: Path) -> Iterator[None]:
     """Turn what hinders writing into a ``RequestError``."""
     try:
         yield
     except OSError as error:
         raise RequestError(
-            f"The sweep folder {made.folder} cannot be written: {error.strerror or error}.",
+            f"The sweep folder {folder} cannot be written: {error.strerror or error}.",
             "Make room there, or choose another folder with paths.outputs=FOLDER.",
         ) from error
 
 
-def _run_cells(made: Sweep, watch: Watch, launcher: Any) -> list[Any]:
+def run_cells(watch: Watch, launcher: Any) -> list[Any]:
     """Refuse what cannot be done, launch the rest, and collect what other processes ran."""
+    made = watch.sweep
     runnable = [cell for cell in made.cells_to_run if cell.spec is not None]
     for cell in made.cells_to_run:
         if cell.spec is None:
@@ -294,9 +327,9 @@ def _launched(launcher: Any, jobs: Sequence[Sequence[str]]) -> list[Any]:
     return returned
 
 
-def finish(made: Sweep, watch: Watch, stopped: bool = False) -> Ended:
+def finish(watch: Watch, stopped: bool = False, judge: Judge | None = None) -> Ended:
     """Compare what there is, write it, track it. A sweep that was stopped proves nothing anew."""
-    console = watch.display.console
+    made, console = watch.sweep, watch.display.console
     for cell in made.cells_to_run:
         launch.recover(made.folder / cell.run)
         cut_off = RunRecord.read(made.folder / cell.run)
@@ -308,17 +341,10 @@ def finish(made: Sweep, watch: Watch, stopped: bool = False) -> Ended:
     counts: dict[str, int] = {}
     for run in runs:
         counts[run.record.status] = counts.get(run.record.status, 0) + 1
-    good = {run.engine for run in runs if run.record.ok}
-    baseline = made.baseline if made.baseline in good else None
     kept: Path = made.outputs / "proofs"
     audits: list[Audit] = []
     with launch.WarmPool() as pool:
-        proofs = prove_runs(runs, made.parity, kept, console, pool, fresh=not stopped)
-        with said(PROOFS_FILE, console):
-            entries = [proof.to_json() for proof in proofs]
-            write_json(made.folder / PROOFS_FILE, entries, durable=False)
-        standings = {proof.key: proof.standing for proof in proofs}
-        comparisons = compare(runs, made.name, baseline, standings, made.criteria)
+        comparisons = (judge or proven)(watch, runs, stopped, pool)
         comparisons = weighed(comparisons, runs, made.peaks)
         with said(COMPARISON_FILE, console):
             write_text(made.folder / COMPARISON_FILE, report.as_json(comparisons), durable=False)
@@ -331,6 +357,21 @@ def finish(made: Sweep, watch: Watch, stopped: bool = False) -> Ended:
     watch.finish(runs, comparisons)
     native = any(run.spec and not run.spec.aligned for run in runs)
     return Ended(made, comparisons, tuple(audits) if native else (), counts, page, stopped)
+
+
+def proven(
+    watch: Watch, runs: Sequence[Run], stopped: bool, pool: launch.WarmPool
+) -> tuple[Comparison, ...]:
+    """The runs compared, with what proofs say of them; a sweep that was stopped proves nothing
+    anew."""
+    made, console = watch.sweep, watch.display.console
+    kept = made.outputs / "proofs"
+    proofs = prove_runs(runs, made.parity, kept, console, pool, fresh=not stopped)
+    with said(PROOFS_FILE, console):
+        entries = [proof.to_json() for proof in proofs]
+        write_json(made.folder / PROOFS_FILE, entries, durable=False)
+    standings = {proof.key: proof.standing for proof in proofs}
+    return compare(runs, made.name, made.baseline_of(runs), standings, made.criteria)
 
 
 def _unwritten(made: Sweep, watch: Watch) -> Iterator[Run]:
@@ -386,15 +427,17 @@ def show(ended: Ended) -> None:
         console.print("In MLflow: fwcompare ui", style="dim")
 
 
-def plan(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> Sweep:
-    """Compose and check every cell, and put them in order.
+def plan(
+    config: Any, cells: Sequence[Sequence[str]], loader: Any, name: str | None = None
+) -> Sweep:
+    """Compose and check every cell, and put them in order; ``name`` stands for ``sweep.name``.
 
     Raises:
         RequestError: a cell is wrong in a way that is not its engine's limit.
     """
     base = configuration(config)
     node = base.section("sweep")
-    name = str(node.get("name") or _new_name(config))
+    name = name or str(node.get("name") or new_name(config))
     require_name(name, "sweep.name")
     options = base.compare
     made = [_cell(config, list(overrides), loader, base) for overrides in cells]
@@ -484,7 +527,7 @@ def in_order(cells: Sequence[Cell], name: str) -> Iterator[Cell]:
         yield from block
 
 
-def _new_name(config: Any) -> str:
+def new_name(config: Any) -> str:
     chosen = config.hydra.runtime.choices.get("experiment")
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     return f"{chosen}-{stamp}" if chosen not in (None, "null") else f"sweep-{stamp}"
@@ -547,7 +590,7 @@ def run_cell(made: Configuration) -> str:
     spec = RunSpec.read(folder / SPEC_FILE).but(sweep=str(node["name"]))
     watch = _watch.get()
     if watch:
-        watch.display.begin(spec)
+        watch.begin(spec)
     record = _run_one(spec, folder, watch)
     if watch:
         cell = next(cell for cell in watch.sweep.cells if cell.run == spec.run)
@@ -558,7 +601,7 @@ def run_cell(made: Configuration) -> str:
 def _run_one(spec: RunSpec, folder: Path, watch: Watch | None) -> RunRecord:
     """Run a cell; one that cannot even be started gets a record too."""
     try:
-        return launch.run(spec, folder, watch.display.event if watch else None)
+        return launch.run(spec, folder, watch.event if watch else None)
     except FwcompareError as error:
         status = "unsupported" if isinstance(error, UnsupportedError) else "failed"
         return launch.not_run(spec, folder, status, error.message)

@@ -12,6 +12,8 @@ from fwcompare.compare import Comparison, compare
 from fwcompare.errors import RequestError
 from fwcompare.parity.standing import kept_standings
 from fwcompare.roofline import read_peaks
+from fwcompare.search.best import tuned
+from fwcompare.search.result import Searched
 from fwcompare.stats.criteria import Criteria
 from fwcompare.trust import weighed, with_peak_shares
 from fwcompare.typed import build
@@ -29,11 +31,16 @@ class Outcome:
     criteria: Criteria
     #: Runs that were asked for and have not ended.
     missing: int
+    #: Whether it was a search, whose points are different experiments.
+    searched: bool = False
 
     @property
     def titles(self) -> dict[str, str]:
         """The title of each group's comparison."""
-        pairs = zip(by_group(self.runs), self.comparisons, strict=True)
+        groups = by_group(self.runs)
+        if len(groups) != len(self.comparisons):  # of a search, whose points stand in one
+            return dict.fromkeys(groups, self.comparisons[0].title)
+        pairs = zip(groups, self.comparisons, strict=True)
         return {group: comparison.title for group, comparison in pairs}
 
 
@@ -53,9 +60,15 @@ def outcome(folder: Path, baseline: str | None = None, target: float | None = No
     criteria = _criteria(listing, target)
     if baseline is None and listing.get("baseline") in {r.engine for r in runs if r.record.ok}:
         baseline = listing["baseline"]
-    comparisons = compare(runs, folder.name, baseline, kept_standings(folder), criteria)
+    if searched := Searched.read(folder):
+        comparisons: tuple[Comparison, ...] = (
+            tuned(searched, runs, folder.name, baseline, criteria),
+        )
+    else:
+        comparisons = compare(runs, folder.name, baseline, kept_standings(folder), criteria)
     comparisons = weighed(comparisons, runs, peaks)
-    return Outcome(folder, tuple(runs), comparisons, criteria, len(listing["cells"]) - len(runs))
+    missing = len(listing["cells"]) - len(runs)
+    return Outcome(folder, tuple(runs), comparisons, criteria, missing, searched is not None)
 
 
 def ended_runs(folder: Path) -> Sequence[Run]:

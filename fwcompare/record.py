@@ -20,7 +20,19 @@ from fwcompare.typed import fits
 SCHEMA_VERSION = 1
 
 #: How a run can end.
-STATUSES = ("ok", "failed", "unsupported", "out_of_memory", "timeout", "diverged", "killed")
+STATUSES = (
+    "ok",
+    "failed",
+    "unsupported",
+    "out_of_memory",
+    "timeout",
+    "diverged",
+    "killed",
+    "pruned",
+)
+
+#: Statuses that are no failure: what an engine cannot do, and what a search gave up on purpose.
+NO_FAILURES = ("ok", "unsupported", "pruned")
 
 SPEC_FILE = "spec.json"
 EVENTS_FILE = "events.jsonl"

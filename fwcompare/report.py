@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fwcompare.compare import BreakEven, Comparison, Row, jsonable, profile
-from fwcompare.metrics import is_share
+from fwcompare.grid import Grid, number, score
 from fwcompare.plan import Plan
 from fwcompare.plugin import front, installed
 from fwcompare.regression import Change
@@ -33,7 +33,12 @@ _SCORE_RANK = 2
 #: The highest rank of a column.
 _MOST_RANK = 5
 
-_STANDING_STYLES = {"proven": "green", "not comparable": "bold red", "unproven": "dim"}
+_STANDING_STYLES = {
+    "proven": "green",
+    "tuned": "yellow",
+    "not comparable": "bold red",
+    "unproven": "dim",
+}
 _FINDING_STYLES = {"faster": "green", "slower": "yellow", "not comparable": "bold red"}
 
 
@@ -46,35 +51,6 @@ class Column:
     #: Narrow terminals leave out columns of a higher rank first.
     rank: int = 0
     style: Callable[[Row], str] = lambda row: ""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table beside the main one: what is known of arms in one respect."""
-
-    title: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-
-
-def number(value: float) -> str:
-    """Three significant figures, thousands grouped; a word for what never comes."""
-    if value in (float("inf"), float("-inf")):
-        return "never"
-    if value == 0:
-        return "0"
-    magnitude = abs(value)
-    if magnitude >= 100:
-        return f"{value:,.0f}"
-    if magnitude >= 10:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if magnitude >= 0.1 else f"{value:.3g}"
-
-
-def score(metric: str, value: float) -> str:
-    """A share, such as accuracy, with four decimals; anything else like any number."""
-    return f"{value:.4f}" if is_share(metric) else number(value)
 
 
 def _median(key: str) -> Callable[[Row], str]:
@@ -320,6 +296,7 @@ def beside(comparison: Comparison) -> Iterator[Grid]:
             ),
             ("Medians over seeds; a run that failed or never got there counts as never.",),
         )
+    yield from comparison.tables
 
 
 def over_all(

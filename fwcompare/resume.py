@@ -21,7 +21,7 @@ from fwcompare.spec import RunSpec
 RETRIES = ("failed", "none", "all")
 
 #: Statuses that a repetition would not change.
-_SETTLED = ("ok", "unsupported")
+_SETTLED = ("ok", "unsupported", "pruned")
 
 
 def retries(asked: str) -> str:

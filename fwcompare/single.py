@@ -10,8 +10,8 @@ from rich.text import Text
 from fwcompare import launch, recovery
 from fwcompare.config import Configuration, Plan, new_run_id
 from fwcompare.display import Display
+from fwcompare.grid import score
 from fwcompare.record import LOG_FILE, SAMPLES_FILE, RunRecord, log_tail
-from fwcompare.report import score
 from fwcompare.terminal import stderr, stdout
 
 #: What a person wants to know of one run, in order; the rest is in the record.

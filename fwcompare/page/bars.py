@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 
 from fwcompare.arms import Run
 from fwcompare.compare import Comparison, Row, Spread
+from fwcompare.grid import Grid, number
 from fwcompare.page.figure import Figure, axis, drawn, escaped, rounded, rows_axis, rows_height
 from fwcompare.page.palette import Mark, variable
 from fwcompare.record import RunRecord
-from fwcompare.report import Grid, number
 
 #: Parts of a run's time, in their order.
 _PARTS = ("import", "build", "first step", "further steps", "evaluation", "inference", "rest")

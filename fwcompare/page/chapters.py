@@ -10,13 +10,13 @@ from fwcompare.arms import Run
 from fwcompare.audit.collect import Audit
 from fwcompare.audit.table import by_value, in_words, remarks
 from fwcompare.compare import Comparison, profile
+from fwcompare.grid import Grid
 from fwcompare.page import bars, circumstances, curves, intervals, profiles, roof, words
 from fwcompare.page.evidence import Evidence
 from fwcompare.page.outline import Chapter, Question, Table
 from fwcompare.page.palette import Mark
 from fwcompare.parity.ladder import RUNGS, Rung
 from fwcompare.parity.standing import ArmProof
-from fwcompare.report import Grid
 
 #: Workloads with figures, and arms of them all together: more would be a page that nobody reads and
 #: no phone holds. The verdicts of the others stand in one table.

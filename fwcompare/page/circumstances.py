@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from fwcompare import report
 from fwcompare.audit.table import in_words
+from fwcompare.grid import Grid, number
 from fwcompare.page import words
 from fwcompare.page.evidence import Evidence
-from fwcompare.report import Grid
 
 
 def machine(evidence: Evidence) -> Grid:
@@ -36,10 +35,10 @@ def machine(evidence: Evidence) -> Grid:
             ", ".join(
                 [
                     *(
-                        f"{report.number(flops / 1e9)} GFLOP/s in {kind}"
+                        f"{number(flops / 1e9)} GFLOP/s in {kind}"
                         for kind, flops in peak.flops_per_s.items()
                     ),
-                    f"copying {report.number(peak.copy_bytes_per_s / 1e9)} GB/s",
+                    f"copying {number(peak.copy_bytes_per_s / 1e9)} GB/s",
                 ]
             ),
         )

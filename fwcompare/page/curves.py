@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 
 from fwcompare.arms import Run
 from fwcompare.compare import Spread
+from fwcompare.grid import Grid, number, score
 from fwcompare.page.figure import Figure, axis, drawn, escaped, log_axis, rounded, widths
 from fwcompare.page.palette import Mark
-from fwcompare.report import Grid, number, score
 
 #: Points that a curve is drawn with at most, and all the curves of a page together, which are half
 #: a kilobyte each with their figures and tables.

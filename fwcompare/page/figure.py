@@ -9,8 +9,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from fwcompare.grid import Grid
 from fwcompare.page.palette import variable
-from fwcompare.report import Grid
 
 #: Characters of a name on an axis; the table beside the figure has the whole. A name that is longer
 #: than a phone's share for it goes on two lines.

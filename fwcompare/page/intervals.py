@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from fwcompare.compare import Comparison, Row
+from fwcompare.grid import Grid
 from fwcompare.page.figure import (
     Figure,
     axis,
@@ -20,7 +21,6 @@ from fwcompare.page.figure import (
     rows_height,
 )
 from fwcompare.page.palette import Mark, variable
-from fwcompare.report import Grid
 from fwcompare.verdict import Estimate, Finding, Question, score, speed
 
 #: Ratios between these ends read as well on a linear axis, whose ticks are finer.

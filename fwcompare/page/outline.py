@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fwcompare.grid import Grid
 from fwcompare.page.figure import Figure
-from fwcompare.report import Grid
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
+from fwcompare.grid import Grid
 from fwcompare.page.figure import Figure, axis, drawn, escaped, widths
 from fwcompare.page.palette import Mark
-from fwcompare.report import Grid
 from fwcompare.stats.profile import Profile
 
 _HEIGHT_PIXELS = 320

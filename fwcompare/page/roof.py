@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 
 from fwcompare.arms import Run
 from fwcompare.compare import Spread
+from fwcompare.grid import Grid, number
 from fwcompare.page.figure import Figure, drawn, escaped, log_axis, rounded
 from fwcompare.page.palette import Mark, variable
-from fwcompare.report import Grid, number
 from fwcompare.roofline import Achieved, Peak, achieved
 
 _HEIGHT_PIXELS = 380

@@ -34,7 +34,7 @@ from fwcompare.track.entry import Entry, metric_key, params_of
 from fwcompare.track.experiments import NOTE
 
 #: How MLflow calls the end of a run; what is not listed has failed.
-STATUSES = {"ok": "FINISHED", "killed": "KILLED"}
+STATUSES = {"ok": "FINISHED", "killed": "KILLED", "pruned": "KILLED"}
 
 #: What MLflow takes in one request.
 METRICS_A_BATCH = 1000

@@ -23,7 +23,7 @@ from rich.text import Text
 from fwcompare.compose import compose
 from fwcompare.difference import Entry, Side, difference, to_json
 from fwcompare.folders import find_run
-from fwcompare.report import score
+from fwcompare.grid import score
 from fwcompare.terminal import stdout
 
 SUMMARY = "what two runs do not have in common"

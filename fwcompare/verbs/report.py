@@ -58,6 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     planned = plans(found.comparisons, arguments.plan) if arguments.plan is not None else ()
     changed: tuple[Change, ...] = ()
     if arguments.against is not None:
+        if found.searched:
+            raise RequestError(
+                f"{folder.name} is a search: its points are no experiment that could be repeated.",
+                "Run the best point as a sweep of its own, and compare that.",
+            )
         before = ended_runs(find_sweep(arguments.against, outputs))
         changed = changes(found.runs, before, found.titles, found.criteria)
     if arguments.format == "table" and arguments.output is None:

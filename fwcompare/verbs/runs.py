@@ -17,9 +17,10 @@ from fwcompare.arms import Run, load_run
 from fwcompare.compose import compose
 from fwcompare.errors import RequestError
 from fwcompare.folders import all_runs
+from fwcompare.grid import number, score
 from fwcompare.metrics import METRICS
 from fwcompare.record import STATUSES, RunRecord
-from fwcompare.report import colour, number, score
+from fwcompare.report import colour
 from fwcompare.terminal import plain, stdout
 
 SUMMARY = "runs, newest first, with filters"

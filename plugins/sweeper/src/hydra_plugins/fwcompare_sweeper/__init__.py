@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
@@ -27,8 +28,8 @@ class FwcompareConfigs(SearchPathPlugin):
             search_path.append(provider=f"fwcompare-{point.name}", path=f"pkg://{point.value}")
 
 
-class FwcompareSweeper(Sweeper):
-    """Expands the overrides as Hydra's basic sweeper does, and hands the cells to fwcompare."""
+class _Front(Sweeper):
+    """What fwcompare's sweepers share: overrides parsed, and a launcher at hand."""
 
     def __init__(self, params: dict[str, str] | None) -> None:
         self.params = dict(params or {})
@@ -47,18 +48,55 @@ class FwcompareSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
+    def parsed(self, arguments: list[str]) -> list[Override]:
+        """The sweeper's own params, then what was given on the command line, which wins."""
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        assert self.hydra_context
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        given = [f"{key}={value}" for key, value in self.params.items()]
+        return list(parser.parse_overrides([*given, *arguments]))
+
+
+class FwcompareSweeper(_Front):
+    """Expands the overrides as Hydra's basic sweeper does, and hands the cells to fwcompare."""
+
     def sweep(self, arguments: list[str]) -> Any:
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-        from hydra.core.override_parser.overrides_parser import OverridesParser
 
         from fwcompare.multirun import sweep
 
         assert self.hydra_context and self.config is not None and self.launcher
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        given = [f"{key}={value}" for key, value in self.params.items()]
-        overrides = parser.parse_overrides([*given, *arguments])
-        cells = BasicSweeper.split_arguments(overrides, None)[0]
+        cells = BasicSweeper.split_arguments(self.parsed(arguments), None)[0]
         return sweep(self.config, cells, self.hydra_context.config_loader, self.launcher)
+
+
+class FwcompareSearch(_Front):
+    """Hands the overrides to fwcompare, which asks Optuna for points."""
+
+    def __init__(
+        self,
+        params: dict[str, str] | None,
+        objectives: Any,
+        direction: Any,
+        storage: str | None,
+        **options: Any,
+    ) -> None:
+        super().__init__(params)
+        self.objectives = objectives
+        self.direction = direction
+        self.storage = storage
+        self.options = options
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from fwcompare.tuning import asked, search
+
+        assert self.hydra_context and self.config is not None and self.launcher
+        wanted = asked(self.options, self.objectives, self.direction, self.storage)
+        # A later override of an option stands for an earlier one, as on any command line.
+        last = {override.key_or_group: override for override in self.parsed(arguments)}
+        loader = self.hydra_context.config_loader
+        return search(self.config, list(last.values()), wanted, loader, self.launcher)
 
 
 @dataclass
@@ -69,6 +107,38 @@ class FwcompareSweeperConf:
     params: dict[str, str] | None = field(default_factory=dict)
 
 
+@dataclass
+class FwcompareSearchConf:
+    """Options of the search, under ``hydra.sweeper`` with ``hydra/sweeper=optuna``."""
+
+    _target_: str = "hydra_plugins.fwcompare_sweeper.FwcompareSearch"
+    #: How points are proposed: tpe, random or grid.
+    sampler: str = "tpe"
+    #: Points to try; a grid ends when it is used up.
+    n_trials: int = 20
+    #: Points that are tried at a time, by a launcher that runs them side by side.
+    n_jobs: int = 1
+    #: Decides what the sampler draws.
+    sampler_seed: int = 0
+    #: Ends runs that do badly: none, median or halving.
+    pruner: str = "none"
+    #: Epochs before which no run is ended.
+    pruner_warmup_epochs: int = 1
+    #: shared: every engine is run with the same points; own: each has points of its own, as many.
+    points: str = "shared"
+    #: Metrics, one or a list; null: the task's metric on the validation split.
+    objectives: Any = None
+    #: maximize or minimize, one for each objective; null: as is natural for the metric.
+    direction: Any = None
+    #: URL of a database that keeps the search; null: a journal beside the sweep.
+    storage: str | None = None
+    #: Options that are swept, as in Hydra's own configs.
+    params: dict[str, str] | None = field(default_factory=dict)
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="optuna", node=FwcompareSearchConf, provider="fwcompare"
+)
 ConfigStore.instance().store(
     group="hydra/sweeper", name="fwcompare", node=FwcompareSweeperConf, provider="fwcompare"
 )

@@ -1,0 +1,1 @@
+"""Searching for good values of options, with equal chances for every arm."""
