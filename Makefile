@@ -68,6 +68,7 @@ benchmark: setup
 measured: setup
 	$(BIN)/python benchmarks/measured.py
 	$(BIN)/python benchmarks/simulations.py
+
 fuzz: setup
 	FWCOMPARE_LONG=1 $(BIN)/python -m pytest tests/fuzz --numprocesses 2 --timeout 7200
 

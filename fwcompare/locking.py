@@ -31,7 +31,11 @@ def claimed(folder: Path, what: str) -> Iterator[None]:
     Raises:
         RequestError: another process holds it; the message says which.
     """
-    with (folder / LOCK_FILE).open("a+", encoding="utf-8") as file:
+    try:
+        opened = (folder / LOCK_FILE).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"{folder} cannot be written: {error.strerror}.") from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -43,7 +47,8 @@ def claimed(folder: Path, what: str) -> Iterator[None]:
             ) from None
         except OSError:
             pass  # a file system without locks
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        with suppress(OSError):  # on a full disk the lock holds all the same
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
         yield

@@ -47,7 +47,11 @@ def store(tracking: Tracking, outputs: Path) -> Store:
     return open_store(
         store_uri(tracking, outputs),
         tracking.experiment or "fwcompare",
-        outputs / "mlflow-artifacts" if tracking.uri is None else None,
+        # A server and a SQLite file have a place of their own; beside a database of another kind
+        # MLflow would take the working directory.
+        None
+        if (tracking.uri or "").startswith(("http", "sqlite", "databricks"))
+        else outputs / "mlflow-artifacts",
     )
 
 

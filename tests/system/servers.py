@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 #: Whom Debian's package makes for the database, which refuses to run as root.
 DATABASE_USER = "postgres"
 
@@ -105,9 +107,13 @@ class PostgreSql:
         return self.uri(database)
 
     def send(self, number: int) -> None:
-        """Send a signal to the server and to all processes that serve its connections."""
+        """Send a signal to the server and to all processes that serve its connections, each of
+        which has a process group of its own."""
         assert self._process is not None
-        os.killpg(self._process.pid, number)
+        server = psutil.Process(self._process.pid)
+        for process in (server, *server.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def stop(self) -> None:
         if self._process is not None:

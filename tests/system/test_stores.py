@@ -268,9 +268,13 @@ def test_eight_sweeps_at_once_make_and_use_one_store(
 def test_a_second_process_on_one_sweep_is_refused(begin: Begin, tmp_path: Path) -> None:
     first = begin(*sweep_of("s", "tracking=none"))
     await_records(tmp_path / "outputs/sweeps/s", 1)
-    second = begin(*sweep_of("s", "tracking=none"))
-    _, said = second.communicate(timeout=300)
-    assert second.returncode == 2
+    first.send_signal(signal.SIGSTOP)  # or it might have ended before the second asks
+    try:
+        second = begin(*sweep_of("s", "tracking=none"))
+        _, said = second.communicate(timeout=300)
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert second.returncode == 2, said
     assert f"The sweep s is being run by process {first.pid} on " in said
     ended(first)
     all_ok(tmp_path / "outputs/sweeps/s")
