@@ -142,7 +142,12 @@ def mlflow_runs(root: Path) -> dict[str, tuple[str, dict[str, str]]]:
     }
 
 
-def test_a_killed_parent_leaves_no_worker_and_its_sweep_is_taken_up(sweep, site, tmp_path, cache):
+def test_a_killed_parent_leaves_no_worker_and_its_sweep_is_taken_up(
+    sweep, cli, site, tmp_path, cache
+):
+    # The store is there already: making one on a busy machine takes longer than a sweep waits.
+    made = cli(*SHORT, "seed=5", "sweep.name=first", PYTHONPATH=site)
+    assert made.returncode == 0, made.stderr
     process = begun(tmp_path, site, cache, "seed=0,1,2", faults="1=middle:hang")
     children = workers(process)
     assert len(children) == 1
