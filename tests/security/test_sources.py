@@ -18,7 +18,7 @@ MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve", "job
 CALLS = {
     "eval", "exec", "compile", "__import__", "os.system", "os.popen", "read_pickle", "to_pickle",
     "hydra.utils.instantiate", "yaml.unsafe_load", "yaml.full_load", "unsafe_load", "full_load",
-    "extractall", "tempfile.mktemp",
+    "tempfile.mktemp",
 }  # fmt: skip
 
 #: Calls that need a keyword with just this value.
@@ -62,6 +62,10 @@ def findings(tree: ast.AST) -> Iterator[tuple[int, str]]:
             held = given.get(key)
             if not (isinstance(held, ast.Constant) and held.value is value):
                 yield node.lineno, f"{name} without {key}={value}"
+        if name.endswith(".extractall"):
+            held = given.get("filter")
+            if not (isinstance(held, ast.Constant) and held.value == "data"):
+                yield node.lineno, "an archive unpacked without filter='data'"
         shell = given.get("shell")
         if isinstance(shell, ast.Constant) and shell.value is True:
             yield node.lineno, "a shell"
@@ -83,7 +87,8 @@ def test_no_source_runs_data():
 @pytest.mark.parametrize(
     "text",
     ["import pickle", "from joblib import load", "eval('1')", "import os\nos.system('ls')",
-     "yaml.load(text)", "np.load(path)", "np.load(path, allow_pickle=True)",
+     "yaml.load(text)", "archive.extractall(folder)", "np.load(path)",
+     "np.load(path, allow_pickle=True)",
      "torch.load(path, weights_only=False)", "subprocess.run('ls', shell=True)",
      "hydra.utils.instantiate(node)"],
 )  # fmt: skip
