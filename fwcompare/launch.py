@@ -104,6 +104,7 @@ WORKER_ROOMS = (
     "conformance/pace.py",
     "conformance/probing.py",
     "conformance/resumption.py",
+    "exporting.py",
     "worker.py",
 )
 
@@ -632,6 +633,14 @@ class WarmPool:
         worker, lock = self._worker(spec)
         with lock:
             return worker.request(do="audit", folder=str(folder))
+
+    def export(self, spec: RunSpec, folder: Path, exporter: str, file: Path) -> dict[str, str]:
+        """Write the weights of a prepared folder as a file of the worker's framework."""
+        worker, lock = self._worker(spec)
+        with lock:
+            return worker.request(
+                do="export", folder=str(folder), exporter=exporter, file=str(file)
+            )
 
     def _worker(self, spec: RunSpec) -> tuple[WarmWorker, threading.Lock]:
         key = tuple(sorted(WarmWorker.variables(spec).items()))

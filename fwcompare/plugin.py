@@ -10,7 +10,7 @@ import functools
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -177,12 +177,30 @@ class Trainer(Protocol):
         """Peak memory of an accelerator; None on a CPU."""
 
 
+@dataclass(frozen=True)
+class Format:
+    """A file of a framework's own, which a plugin can write from canonical weights."""
+
+    #: ``module:function``, loaded in the worker: ``(spec, weights, path)`` writes the file and
+    #: returns the lines that tell a user of the framework how to load it.
+    exporter: str
+    #: What a file name may end with, the usual one first.
+    suffixes: tuple[str, ...]
+    #: Whether the file holds the computation too, and not the weights alone.
+    whole: bool = False
+
+
+#: Writes one file, see ``Format.exporter``.
+Exporter = Callable[[RunSpec, Weights, Path], Sequence[str]]
+
+
 @runtime_checkable
 class Front(Protocol):
     """The import-free side of an engine, safe to load in the parent.
 
     It may have a ``footprint`` besides: what the engine takes in memory and time, by which a run is
-    judged before it is started.
+    judged before it is started; and ``formats``, by name: the files that ``fwcompare export``
+    writes with it.
     """
 
     #: Engine name: ``framework=<name>``, the tag in MLflow, the row in tables.
@@ -279,6 +297,19 @@ def missing(engine: Front) -> list[str]:
 def missing_engines() -> set[str]:
     """Installed engines whose framework is not."""
     return {name for name in installed() if missing(front(name))}
+
+
+def formats(engine: Front) -> Mapping[str, Format]:
+    """The files that the engine's plugin writes, by name; a front need not have any."""
+    found: Mapping[str, Format] = getattr(engine, "formats", {})
+    return found
+
+
+def load_exporter(path: str) -> Exporter:
+    """Import ``module:function``; with it a framework, in the worker."""
+    module, _, name = path.partition(":")
+    loaded: Exporter = getattr(importlib.import_module(module), name)
+    return loaded
 
 
 def load_trainer(path: str) -> type[Trainer]:

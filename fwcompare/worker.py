@@ -532,7 +532,9 @@ def _serve() -> None:
 
     ``{"do": "run", "folder": ...}`` runs a spec; ``{"do": "trace", "folder": ..., "mutation":
     ...}`` traces one, ``{"do": "audit", ...}`` audits one, ``{"do": "check", ..., "check":
-    NAME}`` tries one check of the conformance suite. The reply holds ``status`` and ``reason``.
+    NAME}`` tries one check of the conformance suite; ``{"do": "export", ..., "exporter":
+    "module:function", "file": ...}`` writes its weights as a file of a framework. The reply holds
+    ``status`` and ``reason``.
     """
     _end_with_input()
     replies = os.fdopen(os.dup(1), "w")
@@ -562,6 +564,10 @@ def _answer(request: dict[str, Any]) -> tuple[str, str]:
             from fwcompare.conformance.checks import check
 
             check(folder, request["check"])
+        elif request["do"] == "export":
+            from fwcompare.exporting import export
+
+            export(folder, request["exporter"], Path(request["file"]))
         else:
             raise ValueError(f"a worker cannot do {request['do']!r}")
     except Exception as error:

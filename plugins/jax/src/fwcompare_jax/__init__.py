@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from fwcompare.footprint import Footprint
+from fwcompare.plugin import Format
 from fwcompare.spec import RunSpec
 
 
@@ -21,6 +22,9 @@ class JaxFront:
     requirements: tuple[str, ...] = ("jax", "jaxlib", "flax", "optax")
     colour: str = "#2E86AB"
     same_execution: ClassVar[Mapping[str, str]] = MappingProxyType({"compiled": "native"})
+    formats: ClassVar[Mapping[str, Format]] = MappingProxyType(
+        {"flax": Format("fwcompare_jax.exporting:nnx_state", (".msgpack",))}
+    )
     #: On a CPU its convolutions multiply patches, which lie in memory whole, forward and backward,
     #: and kernels that are turned around; compiling takes memory for each layer. Where a kernel has
     #: few channels, there are no patches.

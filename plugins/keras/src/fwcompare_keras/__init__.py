@@ -7,10 +7,17 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import ClassVar
 
 from fwcompare.footprint import Footprint
+from fwcompare.plugin import Format
 from fwcompare.spec import RunSpec
 from fwcompare_keras.refusals import refusal, strided_and_dilated, unequal_depthwise_strides
+
+#: What any engine of Keras layers writes, on whichever backend.
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {"keras": Format("fwcompare_keras.exporting:whole_model", (".keras",), whole=True)}
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class KerasFront:
     footprint: Footprint
     trainer: str = "fwcompare_keras.trainer:KerasTrainer"
     packages: tuple[str, ...] = ("fwcompare_keras",)
+    formats: ClassVar[Mapping[str, Format]] = FORMATS
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         return self.variables(spec)

@@ -18,6 +18,7 @@ from keras import layers, ops
 from fwcompare.errors import UnsupportedError, choices
 from fwcompare.graph import Layer
 from fwcompare.graph.windows import padding_sides
+from fwcompare_keras import portable
 from fwcompare_keras.activations import activation
 from fwcompare_keras.attention import Attention
 from fwcompare_keras.norms import CentredGroupNormalization, RmsNormalization
@@ -34,22 +35,24 @@ class Style:
     #: The type of weights and data; that of products is Keras's dtype policy.
     dtype: str
     seed: int
+    #: Whether the model must load without this plugin; it then has no cures, and is not trained.
+    portable: bool = False
 
     @property
     def exact(self) -> bool:
         """Whether constants must hold in float64."""
-        return self.aligned and self.dtype == "float64"
+        return self.aligned and self.dtype == "float64" and not self.portable
 
     @property
     def cures_torch(self) -> bool:
         """Whether Keras's deviations on PyTorch alone are to be cured."""
-        return self.aligned and keras.config.backend() == "torch"
+        return self.aligned and keras.config.backend() == "torch" and not self.portable
 
     @property
     def cures_lone_channels(self) -> bool:
         """Whether a kernel with an axis of length one must be copied to be trained at all, in
         either semantics."""
-        return self.dtype == "float64" and keras.config.backend() == "torch"
+        return self.dtype == "float64" and keras.config.backend() == "torch" and not self.portable
 
 
 #: What is called on the input tensors: a layer, or for an activation its function.
@@ -223,4 +226,6 @@ def construct(layer: Layer, style: Style) -> Callable[..., Any]:
             f"The Keras plugin cannot build layer '{layer.name}' of kind '{kind}'.",
             f"It can build: {choices(CONSTRUCTORS)}.",
         )
+    if style.portable and kind in portable.CONSTRUCTORS:
+        return portable.CONSTRUCTORS[kind](layer, style.aligned)
     return CONSTRUCTORS[kind](layer, style)

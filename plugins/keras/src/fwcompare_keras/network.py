@@ -66,7 +66,8 @@ class Network:
                 if parameter.role == "kernel":
                     self.kernels[name] = variable
         self._tensors = tensors
-        self.model = model_class()(source, tensors[graph.layers[-1].name])
+        cls = keras.Model if style.portable else model_class()
+        self.model = cls(source, tensors[graph.layers[-1].name])
 
     @cached_property
     def _every_layer(self) -> keras.Model:

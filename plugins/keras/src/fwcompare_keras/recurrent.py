@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -75,8 +75,6 @@ class Gru(layers.GRU):
             return super().inner_loop(*arguments, **options)
 
 
-_LAYERS = {"lstm": layers.LSTM, "gru": Gru}
-
 #: Canonical tensors that a cell has under another name.
 _ATTRIBUTES = {"gru": {"bias": "input_bias"}}
 
@@ -84,13 +82,16 @@ _ATTRIBUTES = {"gru": {"bias": "input_bias"}}
 class Recurrent:
     """A stack of recurrent layers, called one after another."""
 
+    #: Keras's layers by kind.
+    natives: ClassVar[dict[str, Any]] = {"lstm": layers.LSTM, "gru": Gru}
+
     def __init__(self, layer: Layer) -> None:
         self.kind: Any = layer.kind
         self.layers = [self._layer(position) for position in range(self.kind.layers)]
 
     def _layer(self, position: int) -> keras.layers.Layer:
         last = position == self.kind.layers - 1
-        made = _LAYERS[self.kind.kind](
+        made = self.natives[self.kind.kind](
             self.kind.units, return_sequences=not last or self.kind.returns == "all"
         )
         return layers.Bidirectional(made) if self.kind.bidirectional else made
@@ -110,8 +111,11 @@ class Recurrent:
         layer: Any = self.layers[next((int(word) for word in way if word.isdigit()), 0)]
         if self.kind.bidirectional:
             layer = layer.backward_layer if "backward" in way else layer.forward_layer
-        attribute = _ATTRIBUTES.get(self.kind.kind, {}).get(tensor, tensor)
-        return getattr(layer.cell, attribute)
+        return getattr(layer.cell, self.attribute(tensor))
+
+    def attribute(self, tensor: str) -> str:
+        """What a cell calls a canonical tensor."""
+        return _ATTRIBUTES.get(self.kind.kind, {}).get(tensor, tensor)
 
     def exchange(self, name: str, array: np.ndarray) -> np.ndarray:
         """From Keras's order of gates to the canonical one, or back: a GRU's r and z trade places.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
+from fwcompare.plugin import Format
 from fwcompare.spec import RunSpec
 from fwcompare_pytorch import PyTorch
 
@@ -17,6 +20,8 @@ class Lightning(PyTorch):
     requirements = ("pytorch-lightning", "torch")
     colour = "#792EE5"
     footprint = replace(PyTorch.footprint, base_mib=420, start_s=5.0, step_us=600)
+    #: PyTorch's front, which this one cannot be without, writes PyTorch's files.
+    formats: Mapping[str, Format] = MappingProxyType({})
 
     def supports(self, spec: RunSpec) -> str | None:
         if spec.precision == "mixed_float16" and spec.device.name == "cpu":

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from fwcompare.footprint import Footprint
+from fwcompare.plugin import Format
 from fwcompare.spec import RunSpec
 
 
@@ -27,6 +28,14 @@ class PyTorch:
         base_mib=310,
         slack=1.6,
         shares=MappingProxyType({"product": 0.85, "depthwise_conv2d": 0.08}),
+    )
+
+    formats: Mapping[str, Format] = MappingProxyType(
+        {
+            "state_dict": Format(
+                "fwcompare_pytorch.exporting:state_dict", (".pt", ".pth", ".safetensors")
+            )
+        }
     )
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:

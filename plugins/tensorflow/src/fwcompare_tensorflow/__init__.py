@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from fwcompare.plugin import Format
 from fwcompare.spec import RunSpec
 from fwcompare_keras import (
+    FORMATS,
     TENSORFLOW_FOOTPRINT,
     refuses_on_tensorflow,
     tensorflow_environment,
@@ -24,6 +26,7 @@ class TensorFlow:
     colour = "#FF8F00"
     same_execution: Mapping[str, str] = MappingProxyType({})
     footprint = TENSORFLOW_FOOTPRINT
+    formats: Mapping[str, Format] = FORMATS
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         return tensorflow_environment(spec)
