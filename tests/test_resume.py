@@ -111,7 +111,8 @@ def begun(root: Path, site: str, cache: Path, *options: str, faults: str) -> sub
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while not list(root.glob("outputs/sweeps/s/*-s1-*/events.jsonl")):
+    events = "outputs/sweeps/s/*-s1-*/events.jsonl"
+    while not any('"epoch"' in path.read_text() for path in root.glob(events)):
         assert time.monotonic() < deadline and process.poll() is None, process.communicate()
         time.sleep(0.1)
     return process
