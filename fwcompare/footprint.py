@@ -1,8 +1,9 @@
 """What an engine takes in memory and time beyond what the mathematics needs.
 
 An engine's front may state one as its attribute ``footprint``; one that states none has that of an
-engine which runs layer after layer, as they are written. The numbers are not derived: those of PyTorch, JAX
-and TensorFlow were fitted to runs (`benchmarks/preflight.py`), others are taken from the backend.
+engine which runs layer after layer, as they are written. The numbers are not derived: those of
+PyTorch, JAX and TensorFlow were fitted to runs (`benchmarks/preflight.py`), others are taken from
+the backend.
 """
 
 from __future__ import annotations
