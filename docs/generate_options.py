@@ -125,6 +125,9 @@ WRONG: dict[type, tuple[object, ...]] = {
     tuple: ([0],),
 }
 
+#: Above the options of code that stands for layers.
+CODE = "Every model has these; [port a model](../how-to/port-a-model.md)."
+
 TYPE_WORDS = {bool: "`true` or `false`", int: "whole number", float: "number", str: "word"}
 
 HEAD = """# Options
@@ -188,6 +191,18 @@ def _flat(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def code() -> Choice:
+    """The options of ``model.native``, which every model has."""
+    found = read(CONF / "native.yaml")
+    comments = {next(iter(found.values)): found.sentence, **found.comments}
+    return Choice(
+        "native",
+        {f"native.{key}": value for key, value in found.values.items()},
+        {f"native.{key}": said for key, said in comments.items()},
+        "",
+    )
 
 
 def choices_of(group: str) -> list[Choice]:
@@ -332,7 +347,9 @@ def plain_type(hint: Any) -> Any:
 
 
 def type_of(value: Any) -> Any:
-    """The type of a value that no dataclass reads: of a list, by its first entry."""
+    """The type of a value that no dataclass reads: of a list, its first entry's; null is a word."""
+    if value is None:
+        return str
     return tuple[type([*value, ""][0]), ...] if isinstance(value, list) else type(value)
 
 
@@ -408,6 +425,8 @@ def page() -> str:
             lines += [in_markdown(inspect.getdoc(RULES[group]) or "") + ".", ""]
         if group not in ("experiment", "zoo"):
             lines += option_table(list(options(group, choices)))
+        if group == "model":
+            lines += [CODE, "", *option_table(list(options(group, [code()])))]
     lines += ["## Single options and nodes", ""]
     lines += option_table([node_option("seed", config)])
     for node in NODES:

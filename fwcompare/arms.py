@@ -19,6 +19,12 @@ from fwcompare.verdict import Question
 #: What stands behind the name of an arm that repeats another as an A/A control.
 AGAIN = "(again)"
 
+#: What stands behind the engine of an arm whose model is the user's own code.
+OWN_CODE = "(own code)"
+
+#: How an arm is told apart by what it does not have.
+_ABSENT = {"python": "own python", "code": ""}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -88,6 +94,7 @@ def load_run(folder: Path, record: RunRecord, cell: dict[str, Any] | None = None
         ("device", spec.device.name),
         ("threads", str(spec.device.threads)),
         ("python", spec.framework.python or ""),
+        ("code", spec.framework.code.digest[:6] if spec.framework.code else ""),
     )
     return Run(spec.framework.name, spec.seed, record, spec, variant, control)
 
@@ -115,9 +122,11 @@ def by_arm(runs: Iterable[Run], keys: set[str]) -> dict[str, list[Run]]:
     """Runs by the label of their arm: the engine, and the values of the varying ``keys``."""
     arms: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        extra = [value or "own python" for key, value in run.variant if key in keys]
+        extra = [value or _ABSENT[key] for key, value in run.variant if key in keys]
+        own = [OWN_CODE] if dict(run.variant).get("code") else []
         again = [AGAIN] if run.control else []
-        arms[" ".join([run.engine, *extra, *again])].append(run)
+        label = " ".join([run.engine, *own, *filter(None, extra), *again])
+        arms[label].append(run)
     return dict(arms)
 
 

@@ -29,7 +29,16 @@ from fwcompare.graph.read import read
 from fwcompare.graph.weights import digest
 from fwcompare.launch import physical_cores
 from fwcompare.memory import MIB
-from fwcompare.plugin import distribution, footprint, front, installed, missing, versions
+from fwcompare.native.read import declared
+from fwcompare.plugin import (
+    distribution,
+    footprint,
+    front,
+    installed,
+    missing,
+    own_code,
+    versions,
+)
 from fwcompare.preflight import Preflight, Subject, Verdict, hopeless, judge
 from fwcompare.record import FINAL_WEIGHTS, INITIAL_WEIGHTS
 from fwcompare.spec import (
@@ -393,6 +402,7 @@ class Configuration:
         if init.source:  # says now what does not fit
             init = replace(init, digest=digest(load(Path(init.source), graph)))
         engine = front(framework.name)
+        framework = replace(framework, code=own_code(engine, model.native))
         spec = RunSpec(
             run="",
             framework=framework,
@@ -458,6 +468,12 @@ class Configuration:
                     "the framework.",
                 )
         return Framework(name, engine.trainer, tuple(engine.packages), python)
+
+    @cached_property
+    def places(self) -> list[Path]:
+        """Where files that a model names are looked for, besides an absolute path."""
+        folders = [Path(source) / "model" for source in self.sources]
+        return [Path.cwd(), *(folder for folder in folders if folder.is_dir())]
 
     def _device(self) -> Device:
         section = self.section("device")
@@ -610,6 +626,7 @@ class Configuration:
     ) -> tuple[Model, Graph]:
         """The model on a dataset; ``others`` are params with another value."""
         section = self.section("model")
+        native = section.pop("native", None)
         if set(section) != {"name", "graph", "params"}:
             raise RequestError(
                 "The model needs 'name', 'graph' and 'params' and nothing else, got "
@@ -653,6 +670,7 @@ class Configuration:
             layers,
             graph.digest,
             graph.input_type,
+            declared(native, self.places, graph),
         )
         return model, graph
 

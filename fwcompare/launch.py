@@ -105,6 +105,10 @@ WORKER_ROOMS = (
     "conformance/probing.py",
     "conformance/resumption.py",
     "exporting.py",
+    "native/__init__.py",
+    "native/code.py",
+    "native/mapping.py",
+    "native/template.py",
     "worker.py",
 )
 
@@ -641,6 +645,12 @@ class WarmPool:
             return worker.request(
                 do="export", folder=str(folder), exporter=exporter, file=str(file)
             )
+
+    def template(self, spec: RunSpec, folder: Path, template: str) -> dict[str, str]:
+        """Write a weight map to begin with, for the code of a prepared folder."""
+        worker, lock = self._worker(spec)
+        with lock:
+            return worker.request(do="template", folder=str(folder), template=template)
 
     def _worker(self, spec: RunSpec) -> tuple[WarmWorker, threading.Lock]:
         key = tuple(sorted(WarmWorker.variables(spec).items()))

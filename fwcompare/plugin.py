@@ -26,7 +26,7 @@ from fwcompare.footprint import PLAIN, Footprint
 from fwcompare.graph import Graph, Weights, load
 from fwcompare.probe import Probe
 from fwcompare.record import INITIAL_WEIGHTS
-from fwcompare.spec import RunSpec
+from fwcompare.spec import NativeCode, RunSpec
 
 #: Entry-point group of trainers: engine name to a ``Front``.
 TRAINERS = "fwcompare.trainers"
@@ -190,6 +190,17 @@ class Format:
     whole: bool = False
 
 
+@dataclass(frozen=True)
+class NativeSide:
+    """How an engine takes a model of the user's own in the place of its layers."""
+
+    #: Keys of ``model.native`` that it reads, the nearest first.
+    keys: tuple[str, ...]
+    #: ``module:function``, loaded in the worker: ``(spec)`` builds the code's model and returns the
+    #: lines of a weight map for it.
+    template: str
+
+
 #: Writes one file, see ``Format.exporter``.
 Exporter = Callable[[RunSpec, Weights, Path], Sequence[str]]
 
@@ -199,8 +210,8 @@ class Front(Protocol):
     """The import-free side of an engine, safe to load in the parent.
 
     It may have a ``footprint`` besides: what the engine takes in memory and time, by which a run is
-    judged before it is started; and ``formats``, by name: the files that ``fwcompare export``
-    writes with it.
+    judged before it is started; ``formats``, by name: the files that ``fwcompare export`` writes
+    with it; and ``native``, a ``NativeSide``, where it takes a model of the user's own.
     """
 
     #: Engine name: ``framework=<name>``, the tag in MLflow, the row in tables.
@@ -305,15 +316,35 @@ def formats(engine: Front) -> Mapping[str, Format]:
     return found
 
 
-def load_exporter(path: str) -> Exporter:
-    """Import ``module:function``; with it a framework, in the worker."""
-    module, _, name = path.partition(":")
-    loaded: Exporter = getattr(importlib.import_module(module), name)
-    return loaded
+def native_keys(engine: Front) -> tuple[str, ...]:
+    """The keys of ``model.native`` that an engine reads, the nearest first."""
+    native: NativeSide | None = getattr(engine, "native", None)
+    return native.keys if native else ()
+
+
+def own_code(engine: Front, declared: Mapping[str, NativeCode]) -> NativeCode | None:
+    """The code that stands for the layers in this engine; None where it builds them itself."""
+    return next((declared[key] for key in native_keys(engine) if key in declared), None)
 
 
 def load_trainer(path: str) -> type[Trainer]:
     """Import ``module:Class``; this is where a framework is imported, in the worker."""
-    module, _, name = path.partition(":")
-    loaded: type[Trainer] = getattr(importlib.import_module(module), name)
+    loaded: type[Trainer] = _load(path)
     return loaded
+
+
+def load_exporter(path: str) -> Exporter:
+    """Import ``module:function``; with it a framework, in the worker."""
+    loaded: Exporter = _load(path)
+    return loaded
+
+
+def load_template(path: str) -> Callable[[RunSpec], Sequence[str]]:
+    """Import ``module:function``; with it a framework, in the worker."""
+    loaded: Callable[[RunSpec], Sequence[str]] = _load(path)
+    return loaded
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

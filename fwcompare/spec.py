@@ -53,6 +53,28 @@ def _finite(option: str, value: float, least: float, *, strict: bool = False) ->
 
 
 @dataclass(frozen=True)
+class NativeCode:
+    """A model of the user's own: a function in a Python file, and where its tensors are."""
+
+    #: Absolute path of the file.
+    file: str
+    function: str
+    #: Of the file: with another content it is another arm.
+    sha256: str
+    #: The weight map's part for it, as ``fwcompare.native.mapping`` reads it.
+    map: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits over the code and its map, wherever they lie."""
+        return _key(self.sha256, self.function, self.map)
+
+    @property
+    def shown(self) -> str:
+        return f"{Path(self.file).name}:{self.function}"
+
+
+@dataclass(frozen=True)
 class Framework:
     """The engine, and where its trainer is found."""
 
@@ -63,6 +85,8 @@ class Framework:
     packages: tuple[str, ...] = ()
     #: Interpreter that runs the worker; None means the one that runs the command line.
     python: str | None = None
+    #: What builds the model in the place of the engine's own layers.
+    code: NativeCode | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +100,8 @@ class Model:
     digest: str
     #: What a sample holds: numbers, or token ids.
     input_type: str = VALUES
+    #: Code of the user's own that stands for the layers, by the name that engines know it by.
+    native: dict[str, NativeCode] = field(default_factory=dict)
 
     @cached_property
     def graph(self) -> Graph:
@@ -487,10 +513,12 @@ class RunSpec:
     def arm(self) -> str:
         """Key of what is compared inside a group, paired by seed."""
         fed = self.training.resident_mib
+        code = self.framework.code
         return _key(
             *(self.framework.name, self.execution, self.precision),
             *(self.device, self.framework.python),
             *([] if fed is None else [fed]),
+            *([] if code is None else [code.digest]),
         )
 
     @cached_property

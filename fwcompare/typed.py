@@ -72,6 +72,10 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise RequestError(f"{where} must be a mapping, got {value!r}.")
+        if is_dataclass(arguments[1]):
+            return {
+                key: convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()
+            }
         return dict(value)
     if hint in _LABELS:
         return _scalar(hint, value, where)

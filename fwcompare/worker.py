@@ -128,7 +128,7 @@ def run(folder: Path) -> RunRecord:
         status, reason = "ok", ""
     except Exception as error:
         with contextlib.suppress(OSError):  # the log may be on a full disk
-            traceback.print_exc()
+            _log(error)
         status, reason = _classify(error)
     launched = float(os.environ.get(LAUNCHED_AT, "nan"))
     if launched == launched:  # a warm worker was not launched for this run
@@ -148,16 +148,32 @@ def lacks_memory(text: str) -> bool:
 
 def _classify(error: Exception) -> tuple[str, str]:
     """Status and one-line reason of an exception."""
-    from fwcompare.errors import DivergedError, UnsupportedError
+    from fwcompare.errors import DivergedError, RunError, UnsupportedError
 
     first = plain((str(error).strip() or repr(error)).splitlines()[0])
     if isinstance(error, UnsupportedError):
         return "unsupported", first
     if isinstance(error, DivergedError):
         return "diverged", first
+    if isinstance(error, RunError):  # its message is for people
+        return "failed", first
     if isinstance(error, MemoryError) or lacks_memory(f"{type(error).__name__}: {error}"):
         return "out_of_memory", f"{type(error).__name__}: {first}"
     return "failed", f"{type(error).__name__}: {first}"
+
+
+def _log(error: Exception) -> None:
+    """Write an exception to the log: where it was raised, but of code of the user's own what that
+    code raised, and the message."""
+    from fwcompare.errors import FwcompareError, RunError
+
+    if not isinstance(error, RunError):
+        traceback.print_exception(error)
+        return
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, FwcompareError):
+        traceback.print_exception(cause)
+    sys.stderr.write(f"{error}\n")
 
 
 def _phases(state: _Run) -> None:
@@ -533,8 +549,9 @@ def _serve() -> None:
     ``{"do": "run", "folder": ...}`` runs a spec; ``{"do": "trace", "folder": ..., "mutation":
     ...}`` traces one, ``{"do": "audit", ...}`` audits one, ``{"do": "check", ..., "check":
     NAME}`` tries one check of the conformance suite; ``{"do": "export", ..., "exporter":
-    "module:function", "file": ...}`` writes its weights as a file of a framework. The reply holds
-    ``status`` and ``reason``.
+    "module:function", "file": ...}`` writes its weights as a file of a framework; ``{"do":
+    "template", ..., "template": "module:function"}`` writes a weight map to begin with. The reply
+    holds ``status`` and ``reason``.
     """
     _end_with_input()
     replies = os.fdopen(os.dup(1), "w")
@@ -568,10 +585,14 @@ def _answer(request: dict[str, Any]) -> tuple[str, str]:
             from fwcompare.exporting import export
 
             export(folder, request["exporter"], Path(request["file"]))
+        elif request["do"] == "template":
+            from fwcompare.native.template import write
+
+            write(folder, request["template"])
         else:
             raise ValueError(f"a worker cannot do {request['do']!r}")
     except Exception as error:
-        traceback.print_exc()
+        _log(error)
         return _classify(error)
     return "ok", ""
 

@@ -97,6 +97,8 @@ CASES = [
     (["dataset=mnist", "paths.offline=true"], ["train-images-idx3-ubyte.gz", "paths.offline"]),
     (["augment.flip=true", "dataset=breast_cancer"], ["augment.flip", "[30]"]),
     (["augment.crop=9", "model=cnn"], ["augment.crop=9", "8 pixels"]),
+    (["model.native.pytorch=no.py:build"], ["no.py was not found"]),
+    (["+model.native.jax=net.py:build"], ["'jax' takes no code", "pytorch"]),
 ]
 
 

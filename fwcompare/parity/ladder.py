@@ -6,12 +6,12 @@ reference's value at that step; one of tensors is the relative L2 norm, tensor b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from fwcompare.audit.settings import different
+from fwcompare.audit.settings import Settings, different
 from fwcompare.graph import Graph, Layer, Parameter
 from fwcompare.graph.convolutions import Convolution, DepthwiseConv2d
 from fwcompare.graph.windows import padding_sides
@@ -241,9 +241,24 @@ def _facts_rung(reference: Trace, other: Trace) -> Rung:
     for key in ("shapes", "optimizer", "learning_rates"):
         if reference.facts[key] != other.facts[key]:
             wrong.append(key.replace("_", " "))
-    settings = reference.facts["settings"], other.facts["settings"]
-    wrong += different(*settings, reference.facts["precision"])
+    expected, found = reference.facts["settings"], other.facts["settings"]
+    if of_own_code(reference, other):
+        expected, found = _common(expected, found)
+    wrong += different(expected, found, reference.facts["precision"])
     return Rung("P0", float(len(wrong)), 0.0, ", ".join(wrong))
+
+
+def of_own_code(*traces: Trace) -> bool:
+    """Whether one of these models is the user's own, so that not every layer of it is known."""
+    return any(trace.facts.get("own_code") for trace in traces)
+
+
+def _common(*found: Settings) -> Iterator[Settings]:
+    """The values that both have, of the subjects that both have."""
+    subjects = [subject for subject in found[0] if all(subject in each for each in found)]
+    shared = {s: set.intersection(*(set(each[s]) for each in found)) for s in subjects}
+    for each in found:
+        yield {s: {key: each[s][key] for key in each[s] if key in shared[s]} for s in subjects}
 
 
 def _outputs_rung(reference: Trace, other: Trace, graph: Graph, allowed: Tolerances) -> Rung:

@@ -30,7 +30,7 @@ from fwcompare.parity.ladder import (
     tolerances,
 )
 from fwcompare.parity.trace import Trace
-from fwcompare.plugin import distribution, front, versions
+from fwcompare.plugin import distribution, front, own_code, versions
 from fwcompare.record import INITIAL_WEIGHTS, write_json
 from fwcompare.spec import Framework, RunSpec
 
@@ -132,7 +132,8 @@ def for_proof(spec: RunSpec, precision: str, steps: int) -> tuple[RunSpec, list[
 def for_engine(spec: RunSpec, engine: str, execution: str) -> RunSpec:
     """The same experiment in another engine."""
     found = front(engine)
-    framework = Framework(engine, found.trainer, tuple(found.packages))
+    code = own_code(found, spec.model.native)
+    framework = Framework(engine, found.trainer, tuple(found.packages), code=code)
     return spec.but(
         framework=framework,
         execution=execution,
@@ -162,6 +163,9 @@ def prove(
         RequestError: the reference is not installed or cannot do this experiment.
     """
     base, notes = for_proof(spec, precision, steps)
+    for engine in dict.fromkeys([reference, *engines]):
+        if code := for_engine(base, engine, base.execution).framework.code:
+            notes.append(f"{engine}: own code, {code.shown}")
     file = cache / f"{_key(base, engines, reference, precision)}.json" if cache else None
     if file and not mutations and (kept := _kept(file)):
         return kept
@@ -191,7 +195,9 @@ def _key(base: RunSpec, engines: Iterable[str], reference: str, precision: str) 
     parts: list[Any] = [PROOF_VERSION, *what, reference, precision]
     for engine in sorted({*engines, reference}):
         found = for_engine(base, engine, base.execution)
-        parts.append([engine, found.execution, found.versions])
+        code = found.framework.code
+        own = [code.digest] if code else []
+        parts.append([engine, found.execution, found.versions, *own])
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

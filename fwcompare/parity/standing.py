@@ -83,11 +83,16 @@ def prove_runs(
     for (group, execution, device), members in _blocks(runs).items():
         spec = members[0]
         engines = list(dict.fromkeys(member.framework.name for member in members))
+        codes = {(m.framework.name, m.framework.code and m.framework.code.digest) for m in members}
         unproven = [
             ArmProof(group, engine, execution, Standing("unproven"), device=device)
             for engine in engines
         ]
-        found += _prove_block(spec, unproven, options, cache, console, pool, fresh)
+        if len(codes) > len(engines):
+            reason = "one engine has several codes here; prove each: fwcompare parity"
+            found += [replace(arm, standing=Standing("unproven", reason)) for arm in unproven]
+        else:
+            found += _prove_block(spec, unproven, options, cache, console, pool, fresh)
     return found
 
 

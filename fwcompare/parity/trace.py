@@ -155,6 +155,8 @@ def _facts(
         "batches": fed.digests(),
         "settings": settings,
         "resolved": trainer.facts(),
+        # Own code tells of the layers that its map names, and of no other.
+        "own_code": spec.framework.code is not None,
         "precision": spec.precision,
         "execution": spec.execution,
     }

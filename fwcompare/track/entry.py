@@ -192,7 +192,11 @@ def params_of(spec: RunSpec) -> dict[str, str]:
 
     Text stays as it is; anything else is JSON, so that null, true and lists read as in the config.
     """
-    return dict(_flat("", spec.to_json()))
+    data = spec.to_json()
+    data["model"].pop("native")
+    code = spec.framework.code
+    data["framework"] |= {"code": f"{code.shown} {code.digest}" if code else None}
+    return dict(_flat("", data))
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

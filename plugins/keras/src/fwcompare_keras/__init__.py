@@ -10,9 +10,12 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from fwcompare.footprint import Footprint
-from fwcompare.plugin import Format
+from fwcompare.plugin import Format, NativeSide
 from fwcompare.spec import RunSpec
 from fwcompare_keras.refusals import refusal, strided_and_dilated, unequal_depthwise_strides
+
+#: What reads code of a user's own for a weight map.
+TEMPLATE = "fwcompare_keras.own:template"
 
 #: What any engine of Keras layers writes, on whichever backend.
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -38,6 +41,10 @@ class KerasFront:
     trainer: str = "fwcompare_keras.trainer:KerasTrainer"
     packages: tuple[str, ...] = ("fwcompare_keras",)
     formats: ClassVar[Mapping[str, Format]] = FORMATS
+
+    @property
+    def native(self) -> NativeSide:
+        return NativeSide((self.name, "keras"), TEMPLATE)
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         return self.variables(spec)

@@ -26,7 +26,10 @@ def settings(network: Network, optimizer: Any) -> Settings:
     """Values by layer and quantity, and those of the optimizer."""
     found = {"optimizer": dict(_optimizer(optimizer, network))}
     for layer in network.graph.layers:
-        if values := dict(_layer(layer, network.natives[layer.name])):
+        # Of code of the user's own, a weight map need not name every layer.
+        if layer.name in network.natives and (
+            values := dict(_layer(layer, network.natives[layer.name]))
+        ):
             found[layer.name] = values
     return found
 

@@ -66,7 +66,7 @@ class Inspection:
         return audit.settings(self.network, self.optimizer)
 
     def draw(self) -> Weights:
-        return Network(self.network.graph, self.network.style).weights()
+        return self.network.fresh().weights()
 
     def precision_policy(self) -> dict[str, Any]:
         """The arithmetic as Keras and its backend have it now, as a fact."""

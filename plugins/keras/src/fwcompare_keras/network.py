@@ -98,6 +98,10 @@ class Network:
         for variable, before in kept:
             variable.assign(before)
 
+    def fresh(self) -> Network:
+        """Another one, as its initialisers draw it."""
+        return Network(self.graph, self.style)
+
     def load(self, weights: Weights) -> None:
         """Take canonical weights over."""
         for name, variable in self.variables.items():

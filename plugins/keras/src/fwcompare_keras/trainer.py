@@ -12,11 +12,11 @@ import numpy as np
 from fwcompare.data.batches import Feed
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
-from fwcompare_keras import backends, optimizers
+from fwcompare_keras import backends, optimizers, own
 from fwcompare_keras.float64 import set_precision
 from fwcompare_keras.inspection import Inspection
 from fwcompare_keras.layers import Style
-from fwcompare_keras.network import Network, to_numpy
+from fwcompare_keras.network import to_numpy
 from fwcompare_keras.probing import ProbeCallback, StepLossCallback
 
 #: Losses by name, each the mean over the batch.
@@ -44,7 +44,7 @@ class KerasTrainer(Inspection):
         self.backend = backends.load()
         self.device = self.backend.prepare(spec)
         set_precision(spec.precision)
-        self.network = Network(job.graph, Style(spec.aligned, spec.dtype.name, spec.seed))
+        self.network = own.network(spec, Style(spec.aligned, spec.dtype.name, spec.seed))
         self.network.load(job.initial_weights)
         self.model = self.network.model
         self.loss = LOSSES[spec.task.loss]()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from fwcompare.plugin import Format
+from fwcompare.plugin import Format, NativeSide
 from fwcompare.spec import RunSpec
 from fwcompare_pytorch import PyTorch
 
@@ -20,6 +20,7 @@ class Lightning(PyTorch):
     requirements = ("pytorch-lightning", "torch")
     colour = "#792EE5"
     footprint = replace(PyTorch.footprint, base_mib=420, start_s=5.0, step_us=600)
+    native = NativeSide(("lightning", "pytorch"), "fwcompare_pytorch.own:template")
     #: PyTorch's front, which this one cannot be without, writes PyTorch's files.
     formats: Mapping[str, Format] = MappingProxyType({})
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from fwcompare.footprint import Footprint
-from fwcompare.plugin import Format
+from fwcompare.plugin import Format, NativeSide
 from fwcompare.spec import RunSpec
 
 
@@ -29,7 +29,7 @@ class PyTorch:
         slack=1.6,
         shares=MappingProxyType({"product": 0.85, "depthwise_conv2d": 0.08}),
     )
-
+    native = NativeSide(("pytorch",), "fwcompare_pytorch.own:template")
     formats: Mapping[str, Format] = MappingProxyType(
         {
             "state_dict": Format(

@@ -16,6 +16,7 @@ from fwcompare_pytorch.layers import Adapter
 from fwcompare_pytorch.model import GraphModel
 from fwcompare_pytorch.norms import BiasedBatchNorm
 from fwcompare_pytorch.optimizers import DecoupledDecay, ExactClipping, LearningRates, Update
+from fwcompare_pytorch.own import OwnModel
 from fwcompare_pytorch.recurrent import Recurrent
 from fwcompare_pytorch.windows import (
     CutConvTranspose2d,
@@ -29,12 +30,12 @@ _OPTIONS = {"lr": "lr", "momentum": "momentum", "nesterov": "nesterov", "alpha":
             "eps": "epsilon", "initial_accumulator_value": "initial_accumulator"}  # fmt: skip
 
 
-def settings(model: GraphModel, update: Update) -> Settings:
+def settings(model: GraphModel | OwnModel, update: Update) -> Settings:
     """Values by layer and quantity, and those of the optimizer."""
     found = {"optimizer": optimizer(update)}
-    for layer, module in zip(model.graph.layers, model.layers, strict=True):
+    for name, module in model.natives():
         if values := dict(_layer(module)):
-            found[layer.name] = values
+            found[name] = values
     return found
 
 
@@ -107,7 +108,8 @@ def _layer(module: nn.Module) -> Iterator[tuple[str, Any]]:
         case nn.Conv1d() | nn.Conv2d():
             yield "class", f"nn.Conv{len(module.kernel_size)}d"
             yield "bias", module.bias is not None
-            yield "padding", [[int(side), int(side)] for side in module.padding]
+            if not isinstance(module.padding, str):  # in code of the user's own
+                yield "padding", [[int(side), int(side)] for side in module.padding]
         case nn.ConvTranspose2d():
             after = module.after if isinstance(module, CutConvTranspose2d) else (0, 0)
             yield "class", "nn.ConvTranspose2d"

@@ -29,7 +29,7 @@ class GraphModel(nn.Module):
 
     def __init__(self, graph: Graph, aligned: bool, **factory: Any) -> None:
         super().__init__()
-        self.graph = graph
+        self.graph, self.aligned = graph, aligned
         self.layers = nn.ModuleList(build(layer, aligned, **factory) for layer in graph.layers)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.places: dict[str, Place] = {
@@ -64,6 +64,14 @@ class GraphModel(nn.Module):
             else outputs[layer.name]
             for layer in self.graph.layers
         }
+
+    def natives(self) -> Iterator[tuple[str, nn.Module]]:
+        """The native module of each layer."""
+        return zip((layer.name for layer in self.graph.layers), self.layers, strict=True)
+
+    def fresh(self) -> GraphModel:
+        """Another one, as its initialisers draw it, on the CPU and in float32."""
+        return GraphModel(self.graph, self.aligned)
 
     def trainable(self) -> Iterator[tuple[str, Place]]:
         """Tensors that have a gradient, by canonical name, in graph order."""

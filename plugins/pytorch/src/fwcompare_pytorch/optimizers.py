@@ -17,6 +17,7 @@ from fwcompare.errors import UnsupportedError, choices
 from fwcompare.graph import Weights
 from fwcompare.spec import Momentum, Optimizer
 from fwcompare_pytorch.model import GraphModel
+from fwcompare_pytorch.own import OwnModel
 
 #: Something to do between the gradients and the step.
 Before = Callable[[], object]
@@ -120,7 +121,7 @@ class Update:
     def __init__(
         self,
         options: Optimizer,
-        model: GraphModel,
+        model: GraphModel | OwnModel,
         aligned: bool,
         scaled: bool = False,
         fused: bool = True,
@@ -140,7 +141,9 @@ class Update:
         plain = isinstance(options, Momentum) and not options.momentum
         self.rule = OPTIMIZERS["sgd" if plain else options.name]
         self.model = model
-        self.parameters = [_parameter(place.tensor) for _, place in model.trainable()]
+        # In code of the user's own, one tensor may hold several of the graph's.
+        tensors = dict.fromkeys(place.tensor for _, place in model.trainable())
+        self.parameters = [_parameter(tensor) for tensor in tensors]
         native, decays_itself = self.rule.native, True
         self.implementation = self.rule.implementation if fused else {"foreach": True}
         arguments = {**self.rule.stated(options), **self.implementation}
@@ -178,10 +181,15 @@ class Update:
 
     def _by_decay(self, options: Optimizer) -> tuple[list[Tensor], list[Tensor]]:
         """The trainable tensors that are decayed, and those that are not."""
-        sorted_out: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for _, place in self.model.trainable():
-            sorted_out[not options.decays(place.parameter.role)].append(place.tensor)
-        return sorted_out
+        decays: dict[Tensor, bool] = {}
+        for name, place in self.model.trainable():
+            own = options.decays(place.parameter.role)
+            if decays.setdefault(place.tensor, own) != own:
+                raise UnsupportedError(
+                    f"'{name}' shares its native tensor with another that decays otherwise.",
+                    "Choose optimizer.decay_scope=all.",
+                )
+        return [t for t, own in decays.items() if own], [t for t, own in decays.items() if not own]
 
     def clip(self, most: float, exact: bool) -> None:
         """Clip the gradients' global norm before each step, exactly or as PyTorch does."""

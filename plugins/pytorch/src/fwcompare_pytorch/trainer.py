@@ -26,6 +26,7 @@ from fwcompare_pytorch import audit, checkpoint, compilations
 from fwcompare_pytorch.drawing import Undrawn
 from fwcompare_pytorch.model import GraphModel
 from fwcompare_pytorch.optimizers import Update
+from fwcompare_pytorch.own import OwnModel
 from fwcompare_pytorch.precision import Arithmetic
 
 
@@ -66,8 +67,12 @@ class PyTorchTrainer:
         self.device = _device(spec.device.name)
         self.arithmetic = Arithmetic(spec, self.device)
         factory = {"device": self.device, "dtype": self.arithmetic.dtype}
-        with Undrawn():
-            self.model = GraphModel(job.graph, spec.aligned, **factory)
+        self.model: GraphModel | OwnModel
+        if spec.framework.code:
+            self.model = OwnModel(spec, **factory)
+        else:
+            with Undrawn():
+                self.model = GraphModel(job.graph, spec.aligned, **factory)
         self.model.fill(job.initial_weights)
         scaled = self.arithmetic.scaler is not None
         self.update = Update(spec.optimizer, self.model, spec.aligned, scaled, self.fuses())
@@ -202,7 +207,7 @@ class PyTorchTrainer:
 
     def draw(self) -> Weights:
         with torch.random.fork_rng([]):
-            return GraphModel(self.model.graph, self.spec.aligned).weights()
+            return self.model.fresh().weights()
 
     def facts(self) -> dict[str, Any]:
         cuda = self.device.type == "cuda"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from fwcompare.plugin import Format
+from fwcompare.plugin import Format, NativeSide
 from fwcompare.spec import RunSpec
 from fwcompare_keras import (
     FORMATS,
+    TEMPLATE,
     TENSORFLOW_FOOTPRINT,
     refuses_on_tensorflow,
     tensorflow_environment,
@@ -27,6 +28,7 @@ class TensorFlow:
     same_execution: Mapping[str, str] = MappingProxyType({})
     footprint = TENSORFLOW_FOOTPRINT
     formats: Mapping[str, Format] = FORMATS
+    native = NativeSide(("tensorflow", "keras"), TEMPLATE)
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         return tensorflow_environment(spec)

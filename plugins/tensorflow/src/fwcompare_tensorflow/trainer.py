@@ -13,13 +13,12 @@ import tensorflow as tf
 from fwcompare.data.batches import Feed
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
-from fwcompare_keras import optimizers
+from fwcompare_keras import optimizers, own
 from fwcompare_keras.backends import Backend
 from fwcompare_keras.backends import tensorflow_backend as backend
 from fwcompare_keras.float64 import set_precision
 from fwcompare_keras.inspection import Inspection
 from fwcompare_keras.layers import Style
-from fwcompare_keras.network import Network
 from fwcompare_keras.trainer import loss_scale
 
 #: How each execution turns a Python function into one that TensorFlow runs.
@@ -65,7 +64,7 @@ class TensorFlowTrainer(Inspection):
         self.backend: Backend = backend
         self.device = backend.prepare(spec)
         set_precision(spec.precision)
-        self.network = Network(job.graph, Style(spec.aligned, spec.dtype.name, spec.seed))
+        self.network = own.network(spec, Style(spec.aligned, spec.dtype.name, spec.seed))
         self.network.load(job.initial_weights)
         self.model = self.network.model
         self.variables = self.model.trainable_variables
