@@ -9,6 +9,16 @@ from fwcompare.arms import AGAIN
 from fwcompare.secrecy import hidden
 from fwcompare.spec import RunSpec
 
+#: Options whose cells are run side by side, in random order, within one block.
+ARM_OPTIONS = (
+    "framework",
+    "framework.python",
+    "execution",
+    "precision",
+    "device",
+    "device.threads",
+)
+
 #: What makes two cells of two commands the same one, whatever has changed below them.
 Identity = tuple[Any, ...]
 

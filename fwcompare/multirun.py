@@ -21,7 +21,7 @@ from fwcompare.arms import SWEEP_FILE, Run, load_run, load_runs
 from fwcompare.atomic import write_text
 from fwcompare.audit import table
 from fwcompare.audit.collect import AUDITS_FILE, Audit, audit_runs
-from fwcompare.cell import Cell
+from fwcompare.cell import ARM_OPTIONS, Cell
 from fwcompare.compare import Comparison, compare
 from fwcompare.compose import CONFIG_NAME, configuration, translate, unsupported_cell
 from fwcompare.config import Configuration, Parity, Tracking, new_run_id, require_name
@@ -41,16 +41,6 @@ from fwcompare.trust import weighed, with_peak_shares
 from fwcompare.waiting import waiting
 
 COMPARISON_FILE = "comparison.json"
-
-#: Options whose cells are run side by side, in random order, within one block.
-_ARM_OPTIONS = (
-    "framework",
-    "framework.python",
-    "execution",
-    "precision",
-    "device",
-    "device.threads",
-)
 
 
 @dataclass
@@ -519,7 +509,7 @@ def in_order(cells: Sequence[Cell], name: str) -> Iterator[Cell]:
     """
     blocks: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
-        rest = [o for o in cell.overrides if o.lstrip("+").split("=")[0] not in _ARM_OPTIONS]
+        rest = [o for o in cell.overrides if o.lstrip("+").split("=")[0] not in ARM_OPTIONS]
         blocks.setdefault(tuple(rest), []).append(cell)
     shuffle = random.Random(name)
     for block in sorted(blocks.values(), key=lambda block: block[0].seed):

@@ -8,18 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fwcompare.cell import ARM_OPTIONS
 from fwcompare.errors import RequestError
 
 #: Options that are no part of the space: every point is run with each of their values.
-CROSSED = (
-    "framework",
-    "framework.python",
-    "execution",
-    "precision",
-    "device",
-    "device.threads",
-    "seed",
-)
+CROSSED = (*ARM_OPTIONS, "seed")
 
 #: Groups that say where things go and how; they change nothing in what is searched.
 _ASIDE = ("sweep", "paths", "tracking", "compare", "parity")
