@@ -6,11 +6,12 @@ PLUGINS := sweeper pytorch lightning keras tensorflow jax
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup compare test lint test-fast test-system faults pictures browser benchmark measured docs clean fuzz load
+.PHONY: help setup compare test test-slow lint test-fast test-system faults pictures browser benchmark measured docs clean fuzz load
 
 help:
 	@echo "make compare      the quickstart: one CNN in seven engines, three seeds, and the comparison"
 	@echo "make test         lint, types and tests; Python packages alone"
+	@echo "make test-slow    the rest of the conformance suite, of every engine"
 	@echo "make test-system  what needs packages of the operating system; Debian, as root"
 	@echo "make faults       every fault in every phase of a run, into docs/reliability.md"
 	@echo "make pictures     the pictures in docs/images, from a real sweep; Debian, as root"
@@ -34,7 +35,10 @@ compare: setup
 	$(BIN)/fwcompare experiment=quickstart
 
 test: lint
-	$(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -m "not system and not slow" --numprocesses 2 --dist loadfile --durations=15
+
+test-slow: setup
+	$(BIN)/python -m pytest -m "slow and not system" --numprocesses 2 --dist loadfile
 
 test-fast: setup
 	$(BIN)/python -m pytest -m "not system" tests/core

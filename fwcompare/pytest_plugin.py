@@ -1,4 +1,4 @@
-"""The fixture that the conformance suite asks for, given to pytest by entry point."""
+"""What the conformance suite asks of pytest, given by entry point."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from fwcompare.launch import WarmPool
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known that the suite's longer part bears."""
+    config.addinivalue_line("markers", "slow: takes minutes; `pytest -m 'not slow'` leaves it out")
 
 
 @pytest.fixture(scope="session")

@@ -60,13 +60,17 @@ def check_mutation(mutation: Mutation, root: Path, pool: WarmPool) -> Verdict:
 def conformance(engine: str, reference: str = "pytorch") -> Callable[..., None]:
     """The conformance suite as one pytest function: ``test_conformance = conformance("jax")``.
 
-    It asks for the fixture ``warm``, a ``WarmPool``.
+    It asks for the fixture ``warm``, a ``WarmPool``. The part on exported weights, nearly half of
+    all its time, is marked ``slow``.
     """
     import pytest
 
-    checks = all_checks(engine, reference)
+    checks = [
+        pytest.param(check, id=str(check), marks=[pytest.mark.slow] * (check.part == "export"))
+        for check in all_checks(engine, reference)
+    ]
 
-    @pytest.mark.parametrize("check", checks, ids=map(str, checks))
+    @pytest.mark.parametrize("check", checks)
     def test_conformance(check: Check, warm: WarmPool, tmp_path: Path) -> None:
         wrong = check.attempt(Place(engine, reference, tmp_path, warm))
         assert not wrong, wrong
