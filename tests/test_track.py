@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fwcompare.errors import RequestError, RunError
+from fwcompare.errors import FwcompareError, RequestError, RunError
 from fwcompare.record import (
     INITIAL_WEIGHTS,
     LOG_FILE,
@@ -129,6 +129,7 @@ class TestStore:
             "cell": spec.cell,
         }  # fmt: skip
         own = {k: v for k, v in shown["tags"].items() if k.startswith("fwcompare.")}
+        assert f"/{os.getpid()}/" in own.pop("fwcompare.process")
         assert own == {f"fwcompare.{key}": value for key, value in expected.items()}
         assert shown["tags"]["mlflow.parentRunId"] == "0" * 32
         assert shown["tags"]["mlflow.note.content"].startswith("**some_engine** trains `mlp`")
@@ -343,7 +344,7 @@ class TestStore:
         assert path.read_bytes() == before
 
     def test_an_error_shows_no_password(self) -> None:
-        with pytest.raises(RequestError) as caught:
+        with pytest.raises(FwcompareError) as caught:
             open_store("postgresql://me:secret@127.0.0.1:1/runs", "x")
         assert "secret" not in str(caught.value)
 
@@ -502,6 +503,7 @@ def shown_by(uri: str) -> dict[str, dict[str, Any]]:
             text = text.replace(own, meant)
         found[name] = json.loads(text)
         del found[name]["info"]["artifact_uri"], found[name]["info"]["experiment_id"]
+        found[name]["tags"].pop("fwcompare.process", None)  # whoever told it
     return found
 
 

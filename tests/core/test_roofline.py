@@ -131,14 +131,16 @@ def test_work_that_is_not_waited_for_is_caught(engine, trainer, peak, tmp_path, 
     assert wrong.state == "failed" and wrong.share > 2 * MARGIN, wrong
 
 
-def test_doctor_fails_with_the_self_test(monkeypatch, capsys, peak):
+def test_doctor_fails_with_the_self_test(monkeypatch, capsys, peak, tmp_path):
     """Exit code 1 and the reason, from a made result of one engine."""
     monkeypatch.setattr(doctor, "measure", lambda threads: peak)
     monkeypatch.setattr(doctor, "installed", lambda: [min(installed())])
     made = completion.Completion("it", "failed", "too fast to be true", 1e12, 9.0)
     monkeypatch.setattr(doctor, "check", lambda name, root, peak: made)
     monkeypatch.setenv("COLUMNS", "80")
-    arguments = doctor.argparse.Namespace(peak=False, self_test=True, threads=1)
+    arguments = doctor.argparse.Namespace(
+        peak=False, self_test=True, threads=1, outputs=str(tmp_path), repair=False
+    )
     assert doctor.run(arguments) == 1
     told = capsys.readouterr().out
     assert "failed: too fast to be true" in told and "9.00" in told and "peak float32" in told
