@@ -126,7 +126,7 @@ def test_a_search_is_kept_and_shown(tmp_path):
     assert Searched.read(tmp_path) == searched
     best, mattered, points = grids(searched)
     assert best.rows == (("jax", "0", "lr=0.1", "0.9000"),)
-    assert mattered.rows == (("all engines", "val/accuracy", "lr", "100%"),)
+    assert mattered.rows == (("jax", "val/accuracy", "lr", "100%"),)
     assert len(points.rows) == 2
     (tmp_path / "search.json").write_text("{", encoding="utf-8")
     with pytest.raises(RequestError, match="cannot be read"):

@@ -185,6 +185,7 @@ def functions(x: np.ndarray, alpha: float) -> dict[str, np.ndarray]:
     cubic = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
     return {
         "relu": np.maximum(x, 0),
+        "relu6": np.clip(x, 0, 6),
         "leaky_relu": np.where(x > 0, x, alpha * x),
         "elu": np.where(x > 0, x, alpha * np.expm1(x)),
         "selu": scale * np.where(x > 0, x, selu_alpha * np.expm1(x)),

@@ -52,12 +52,13 @@ class Place:
         with torch.no_grad():
             own = self.tensor[self.first_row :]
             images = own.dim() == 4 and own.is_contiguous(memory_format=torch.channels_last)
-            if images and self.axes == KERNEL_AXES[4]:
+            asked = given.permute(self.axes)
+            if images and self.axes == KERNEL_AXES[4] and own.shape == asked.shape:
                 # In memory both are matrices, one the transpose of the other, and PyTorch copies a
                 # transposed matrix in blocks: three times as fast as by four axes.
                 own.permute(0, 2, 3, 1).view(len(own), -1).copy_(given.flatten(0, 2).t())
             else:
-                own.copy_(given.permute(self.axes).reshape(own.shape))
+                own.copy_(asked.reshape(own.shape))
 
     def canonical(self, tensor: Tensor) -> np.ndarray:
         """A copy of a tensor laid out as the native one (a weight, its gradient, a slot)."""
