@@ -40,10 +40,11 @@ def test_a_dataset_three_times_the_limit(cli, tmp_path, arrays, engine):
             f"framework={engine}", "model=mlp", "dataset=npy", f"dataset.params.folder={folder}",
             "dataset.params.split_seed=1", "dataset.params.normalize=unit", "trainer.epochs=1",
             f"trainer.resident_mib={LIMIT_MIB}", "tracking=none", "device.threads=1",
+            f"paths.outputs={name}",
             timeout=290,
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr
-        (record,) = tmp_path.glob("outputs/runs/*/record.json")
+        (record,) = tmp_path.glob(f"{name}/runs/*/record.json")
         found[name] = json.loads(record.read_text())
         record.unlink()
     assert found["small"]["facts"]["training_data"] == "in memory"
