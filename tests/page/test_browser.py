@@ -32,7 +32,7 @@ def chromium(tmp_path):
                 program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
                 "--no-first-run", "--disable-background-networking", "--disable-component-update",
                 "--disable-sync", "--enable-logging=stderr", f"--user-data-dir={tmp_path}/profile",
-                "--virtual-time-budget=8000", *options, path.as_uri(),
+                "--virtual-time-budget=30000", *options, path.as_uri(),
             ],
             capture_output=True, text=True, timeout=120, check=True,
         )  # fmt: skip
