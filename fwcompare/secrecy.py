@@ -53,6 +53,7 @@ def ordinary(environment: Mapping[str, str]) -> dict[str, str]:
 def hidden(text: str) -> str:
     """Text as it may be shown and kept: no passwords and query values in addresses, and no value of
     an environment variable that holds a secret."""
+    text = text.replace("\\://", "://")  # as Hydra spells an address in an override
     text = _NAMED.sub(rf"\1{MASK}", _without_passwords(text))
     text = _QUERY.sub(rf"\1={MASK}", text)  # an address may come without its host
     for name, value in os.environ.items():

@@ -112,3 +112,8 @@ def test_a_defect_is_told_without_secrets(monkeypatch, capsys):
     said = capsys.readouterr()
     assert "RuntimeError" in said.err and SECRET not in said.err + said.out
     assert sys.exc_info() == (None, None, None)
+
+
+def test_an_address_in_hydra_s_spelling_shows_no_password():
+    given = r"tracking.uri=postgresql\://me\:secret-word@127.0.0.1\:1/runs"
+    assert "secret-word" not in hidden(given)
