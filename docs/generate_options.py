@@ -22,6 +22,7 @@ from fwcompare import metrics
 from fwcompare.config import Compare, Parity, Tracking
 from fwcompare.data.sources import SOURCES
 from fwcompare.errors import RequestError
+from fwcompare.multirun import shares
 from fwcompare.preflight import Preflight
 from fwcompare.resume import retries
 from fwcompare.spec import (
@@ -91,7 +92,7 @@ LOOSE = {
     "seed": int,
     "sweep.name": str | None,
     "sweep.retry": str,
-    "sweep.run": str | None,
+    "sweep.shared_cores": str,
     "paths.outputs": str,
     "paths.cache": str | None,
     "paths.offline": bool,
@@ -109,6 +110,7 @@ EMPTY: dict[str, Any] = {
 LOOSE_CHECKS: dict[str, Callable[[Any], object]] = {
     "seed": lambda wrong: RunSpec(**{**EMPTY, "seed": wrong}),
     "sweep.retry": retries,
+    "sweep.shared_cores": shares,
 }
 
 #: Words that are checked against the data, when these are there.

@@ -6,7 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,26 @@ def load_runs(folder: Path) -> list[Run]:
     Raises:
         RequestError: the folder is no sweep.
     """
+    listing = read_listing(folder)
+    asked = listing.get("compare")
+    timed = not isinstance(asked, dict) or asked.get("measure", "speed") == "speed"
     found = []
-    for cell in read_listing(folder)["cells"]:
+    for cell in listing["cells"]:
         record = RunRecord.read(folder / cell["run"])
         if record is not None:
-            found.append(load_run(folder / cell["run"], record, cell))
+            shown = record if timed else untimed(record)
+            found.append(load_run(folder / cell["run"], shown, cell))
     return found
+
+
+def untimed(record: RunRecord) -> RunRecord:
+    """A record without its times, which say nothing where runs shared cores."""
+
+    def kept(values: Mapping[str, float]) -> dict[str, float]:
+        return {n: v for n, v in values.items() if not n.startswith(("time/", "perf/"))}
+
+    history = [kept(entry) for entry in record.history]
+    return replace(record, metrics=kept(record.metrics), history=history, blocks=[], phases={})
 
 
 def load_run(folder: Path, record: RunRecord, cell: dict[str, Any] | None = None) -> Run:

@@ -173,7 +173,7 @@ def _share_schemas() -> None:
 
 
 def job(cfg: Any) -> str:
-    """One run: asked for alone, or as a cell of a sweep."""
+    """One run. The cells of a sweep are run by their sweeper."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import OmegaConf, open_dict
@@ -181,12 +181,12 @@ def job(cfg: Any) -> str:
     from fwcompare.compose import configuration
 
     hydra_node = HydraConfig.get()
+    if hydra_node.mode == RunMode.MULTIRUN:
+        raise RequestError(
+            "A sweep needs fwcompare's own sweeper.", "Leave out the option hydra/sweeper."
+        )
     with open_dict(cfg):
         made = configuration(OmegaConf.merge(cfg, {"hydra": hydra_node}))
-    if hydra_node.mode == RunMode.MULTIRUN:
-        from fwcompare.multirun import run_cell
-
-        return run_cell(made)
     from fwcompare.single import run_single
 
     try:

@@ -218,6 +218,8 @@ def _compare_group(
     base = by.baseline(arms, wanted)
     questions = speed(criteria), score(metric, criteria)
     speeds, scores = (_findings(q, arms, base, held, criteria) for q in questions)
+    asked = [(q, found) for q, found in zip(questions, (speeds, scores), strict=True)
+             if criteria.timed or q.metric != THROUGHPUT]  # fmt: skip
     arrivals = reached(arms, base, spec.task.metric if spec else "accuracy", criteria)
     rows = [
         Row(
@@ -233,7 +235,7 @@ def _compare_group(
             reached=arrivals.get(label),
             reasons=tuple(dict.fromkeys(run.record.reason for run in own if run.record.reason)),
             warnings=tuple(dict.fromkeys(w for r in own if r.record.ok for w in r.record.warnings)),
-            remarks=tuple(_remarks(own, questions, (speeds[label], scores[label]))),
+            remarks=tuple(_remarks(own, [(q, found[label]) for q, found in asked])),
         )
         for label, own in arms.items()
     ]
@@ -307,9 +309,7 @@ def _spreads(runs: Sequence[Run]) -> dict[str, Spread]:
     return {key: spread for key, own in sorted(values.items()) if (spread := Spread.of(own))}
 
 
-def _remarks(
-    runs: Sequence[Run], questions: Sequence[Question], findings: Sequence[Finding]
-) -> Iterable[str]:
+def _remarks(runs: Sequence[Run], found: Iterable[tuple[Question, Finding]]) -> Iterable[str]:
     """What the statistics say of the runs of one arm."""
     started = [run for run in runs if run.started]
     good = [run for run in started if run.record.ok]
@@ -318,7 +318,7 @@ def _remarks(
             f"{len(started) - len(good)} of {len(started)} runs failed: what is said of it holds "
             "for those that ended well"
         )
-    for question, finding in zip(questions, findings, strict=True):
+    for question, finding in found:
         if text := by.left_out(runs, question):
             yield text
         if finding.remark:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fwcompare.config import Configuration
 from fwcompare.errors import FwcompareError, RequestError, UnsupportedError, unknown
+from fwcompare.launchers import EXTRAS, not_installed
 
 CONFIG_MODULE = "fwcompare.conf"
 CONFIG_NAME = "config"
@@ -159,6 +160,8 @@ def _missing_config(error: Any) -> FwcompareError:
             "device=mps is not built yet.", "Choose device=cpu, device=cuda or device=auto."
         )
     if group and error.options:
+        if group == "hydra/launcher" and name in EXTRAS:
+            return not_installed(name)
         return unknown(group, name, error.options)
     return RequestError(str(error).splitlines()[0] if str(error) else "A config file is missing.")
 

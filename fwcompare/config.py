@@ -118,10 +118,13 @@ class Compare:
     equivalence_margin: float
     speed_margin: float
     target: float | None
+    measure: str
 
     @cached_property
     def criteria(self) -> Criteria:
-        return Criteria(self.confidence, self.equivalence_margin, self.speed_margin, self.target)
+        return Criteria(
+            self.confidence, self.equivalence_margin, self.speed_margin, self.target, self.measure
+        )
 
     def __post_init__(self) -> None:
         _ = self.criteria  # says now what is out of range
@@ -208,6 +211,8 @@ class Configuration:
     def __init__(self, cfg: Mapping[str, Any], sources: Sequence[str | Path]) -> None:
         self.cfg = dict(cfg)
         self.sources = sources
+        #: Whether it is for another machine, about whose cores, memory and GPU nothing is known.
+        self.elsewhere = False
 
     def section(self, name: str) -> dict[str, Any]:
         """One node of the configuration as a mapping."""
@@ -292,7 +297,10 @@ class Configuration:
             UnsupportedError: it will not fit in this engine.
         """
         subject = self.subject(spec)
-        if hopeless(subject) or self.preflight.mode != "skip":
+        looks = self.preflight.mode != "skip" and (
+            not self.elsewhere or self.preflight.memory_mib is not None
+        )
+        if hopeless(subject) or looks:
             there = self.preflight.capacity(lambda: capacity.of_device(spec.device.name))
             verdict = self.verdict(spec, subject, there)
             refused = verdict.fits in ("no", "never")
@@ -481,7 +489,7 @@ class Configuration:
         present = any(Path("/dev").glob("nvidia[0-9]*"))
         if name == "auto":
             name = "cuda" if present else "cpu"
-        if name == "cuda" and not present:
+        if name == "cuda" and not present and not self.elsewhere:
             raise RequestError(
                 "device=cuda: there is no NVIDIA device on this machine.",
                 "Choose device=cpu, or device=auto to take what is there.",
@@ -489,7 +497,7 @@ class Configuration:
         cores = physical_cores()
         usable = len(os.sched_getaffinity(0))
         threads = convert(int | None, section.get("threads"), "device.threads")
-        if threads is not None and threads > usable:
+        if threads is not None and threads > usable and not self.elsewhere:
             raise RequestError(
                 f"device.threads={threads} is more than the {usable} cores of this process."
             )

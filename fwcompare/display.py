@@ -71,11 +71,11 @@ class Display(AbstractContextManager["Display"]):
         self.console = console
         self.total = total
         self.done = 0
-        self._spec: RunSpec | None = None
         self._began = clock()
         self._progress: Progress | None = None
         self._all: TaskID | None = None
-        self._run: TaskID | None = None
+        #: The lines of the runs that go on, by run.
+        self._lines: dict[str, tuple[TaskID, RunSpec]] = {}
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -101,36 +101,36 @@ class Display(AbstractContextManager["Display"]):
 
     def begin(self, spec: RunSpec) -> None:
         """A run is about to start."""
-        self._spec = spec
         if self._progress:
             name = f"{spec.framework.name}/{spec.model.name} s{spec.seed}"
-            self._run = self._progress.add_task(
+            line = self._progress.add_task(
                 name, total=max(spec.training.epochs, 1), note="starting"
             )
+            self._lines[spec.run] = line, spec
             self._progress.refresh()
 
-    def event(self, event: dict[str, Any]) -> None:
-        """The run wrote an event."""
-        if self._progress is None or self._run is None:
+    def event(self, run: str, event: dict[str, Any]) -> None:
+        """A run wrote an event."""
+        if self._progress is None or run not in self._lines:
             return
+        line, spec = self._lines[run]
         if event["event"] == "epoch":
             metrics = event["metrics"]
             note = f"loss {metrics['train/loss']:.4f}"
-            if self._spec and (key := f"val/{self._spec.task.metric}") in metrics:
-                note += f"  val {self._spec.task.metric} {score(key, metrics[key])}"
-            self._progress.update(self._run, completed=event["epoch"], note=note)
+            if (key := f"val/{spec.task.metric}") in metrics:
+                note += f"  val {spec.task.metric} {score(key, metrics[key])}"
+            self._progress.update(line, completed=event["epoch"], note=note)
         elif event["event"] == "start":
-            self._progress.update(self._run, note="importing the framework")
+            self._progress.update(line, note="importing the framework")
         elif event["event"] == "phase" and event["name"] in _NEXT:
-            self._progress.update(self._run, note=_NEXT[event["name"]])
+            self._progress.update(line, note=_NEXT[event["name"]])
         self._progress.refresh()
 
-    def end(self, label: str, record: RunRecord) -> None:
+    def end(self, run: str, label: str, record: RunRecord) -> None:
         """A run has ended; say how."""
         self.done += 1
-        if self._progress and self._run is not None:
-            self._progress.remove_task(self._run)
-            self._run = None
+        if self._progress and run in self._lines:
+            self._progress.remove_task(self._lines.pop(run)[0])
         if self._progress and self._all is not None:
             seconds = (clock() - self._began) / self.done * (self.total - self.done)
             note = f"about {_time(seconds)} left" if self.done < self.total else ""

@@ -17,7 +17,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -154,18 +154,18 @@ def worker_cores(threads: int) -> list[int]:
     return (physical[::-1] + others)[:threads]
 
 
-def environment(spec: RunSpec, engine: Front) -> dict[str, str]:
-    """The whole environment of a worker."""
+def environment(spec: RunSpec, engine: Front, cores: Sequence[int] | None = None) -> dict[str, str]:
+    """The whole environment of a worker; ``cores`` as ``run`` takes them."""
     own = ordinary(os.environ)
     if spec.framework.python:
         for name in _PYTHON_VARIABLES:
             own.pop(name, None)
-    cores = ",".join(map(str, worker_cores(spec.device.threads)))
+    taken = worker_cores(spec.device.threads) if cores is None else cores
     return {
         **own,
         **thread_environment(spec.device.threads),
         **engine.environment(spec),
-        CORES: cores,
+        CORES: ",".join(map(str, taken)),
         LAUNCHED_AT: repr(clock()),
         PARENT: str(os.getpid()),
         "PYTHONUNBUFFERED": "1",
@@ -232,11 +232,19 @@ def prepare(spec: RunSpec, folder: Path) -> None:
     save({name: array.astype(dtype) for name, array in weights.items()}, folder / INITIAL_WEIGHTS)
 
 
-def run(spec: RunSpec, folder: Path, listener: Listener | None = None) -> RunRecord:
+def run(
+    spec: RunSpec,
+    folder: Path,
+    listener: Listener | None = None,
+    cores: Sequence[int] | None = None,
+    look: Callable[[], None] | None = None,
+) -> RunRecord:
     """Run a spec in a fresh process and return its record; every end leaves a record.
 
-    ``listener`` is told of events as they come. Where not even a record can be written, the one
-    that is returned says so.
+    ``listener`` is told of events as they come. ``cores`` are those of the worker: None for the
+    last ones, none at all for whichever the system gives. ``look`` is called a few times a second;
+    what it raises ends the run. Where not even a record can be written, the one that is returned
+    says so.
 
     Raises:
         RequestError: the interpreter cannot be started, or the weights do not fit.
@@ -259,7 +267,9 @@ def run(spec: RunSpec, folder: Path, listener: Listener | None = None) -> RunRec
             why = f"MemoryError: the initial weights: {error or 'there is not enough memory'}"
             record = RunRecord(spec.run, "out_of_memory", why, started_ms, now_ms())
             return _kept(record, folder)
-        return _watched(spec, engine, folder, started_ms, log, listener)
+        watching = _Watching(folder / EVENTS_FILE, spec.training.timeout_s, listener, look)
+        variables = environment(spec, engine, cores)
+        return _watched(spec, folder, started_ms, log, variables, watching)
 
 
 def _not_begun(spec: RunSpec, folder: Path, started_ms: int, error: OSError) -> RunRecord:
@@ -275,13 +285,23 @@ def not_run(spec: RunSpec, folder: Path, status: str, reason: str) -> RunRecord:
     return _kept(RunRecord(spec.run, status, plain(reason.splitlines()[0]), now, now), folder)
 
 
+@dataclass(frozen=True)
+class _Watching:
+    """What is looked at while a child goes on, and who is told."""
+
+    events: Path
+    timeout_s: float
+    listener: Listener | None
+    look: Callable[[], None] | None
+
+
 def _watched(
     spec: RunSpec,
-    engine: Front,
     folder: Path,
     started_ms: int,
     log: IO[bytes],
-    listener: Listener | None,
+    variables: Mapping[str, str],
+    watching: _Watching,
 ) -> RunRecord:
     """Start the worker, wait for its end, and settle what that was."""
     kills = _out_of_memory_kills()
@@ -291,7 +311,7 @@ def _watched(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment(spec, engine),
+            env=variables,
             cwd=folder,
             start_new_session=True,
         )
@@ -304,7 +324,7 @@ def _watched(
     code: int | None = None
     reason, pruned = "", False
     try:
-        code = _wait(child, folder / EVENTS_FILE, spec.training.timeout_s, listener)
+        code = _wait(child, watching)
         if code is None:
             reason = f"no end after trainer.timeout_s={spec.training.timeout_s:g} s"
     except Pruned as decided:
@@ -324,7 +344,11 @@ def _watched(
 
 def _words(error: BaseException) -> str:
     """What ended a run from outside, as a person calls it."""
-    known = {"KeyboardInterrupt": "Ctrl-C", "Terminated": "SIGTERM"}
+    known = {
+        "KeyboardInterrupt": "Ctrl-C",
+        "Terminated": "SIGTERM",
+        "TimeLimit": "the time limit of its launcher",
+    }
     return known.get(type(error).__name__, type(error).__name__)
 
 
@@ -352,41 +376,38 @@ def _out_of_memory_kills() -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
-def _wait(
-    child: subprocess.Popen[bytes], events: Path, timeout_s: float, listener: Listener | None
-) -> int | None:
+def _wait(child: subprocess.Popen[bytes], watching: _Watching) -> int | None:
     """The child's exit code, or None if its time is up."""
-    deadline = clock() + timeout_s
+    deadline = clock() + watching.timeout_s
     # Popen.wait with a timeout wakes up twenty times a second; the kernel's own word costs nothing.
     ended = os.pidfd_open(child.pid)
     poller = select.poll()
     poller.register(ended, select.POLLIN)
     try:
-        return _watch_events(child, poller, events, deadline, listener)
+        return _watch_events(child, poller, deadline, watching)
     finally:
         os.close(ended)
 
 
 def _watch_events(
-    child: subprocess.Popen[bytes],
-    poller: select.poll,
-    events: Path,
-    deadline: float,
-    listener: Listener | None,
+    child: subprocess.Popen[bytes], poller: select.poll, deadline: float, watching: _Watching
 ) -> int | None:
+    listener, look = watching.listener, watching.look
     offset = 0
     while True:
-        # Without a listener nothing needs looking at before the end.
+        # Where nobody listens nothing needs looking at before the end.
         left = max(deadline - clock(), 0.0)
-        pause = min(LOOK_SECONDS, left) if listener else left
+        pause = min(LOOK_SECONDS, left) if listener or look else left
         poller.poll(math.ceil(pause * 1e3))
         code = child.poll()
         if listener:
-            for event, behind in read_events(events, offset):
+            for event, behind in read_events(watching.events, offset):
                 listener(event)
                 offset = behind
         if code is not None or clock() >= deadline:
             return code
+        if look:
+            look()
 
 
 def _end(child: subprocess.Popen[Any]) -> None:

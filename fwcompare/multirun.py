@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shlex
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from fwcompare import launch, recovery, report
+from fwcompare import launch, launchers, recovery, report
 from fwcompare.arms import SWEEP_FILE, Run, load_run, load_runs
 from fwcompare.atomic import write_text
 from fwcompare.audit import table
@@ -26,7 +25,8 @@ from fwcompare.compare import Comparison, compare
 from fwcompare.compose import CONFIG_NAME, configuration, translate, unsupported_cell
 from fwcompare.config import Configuration, Parity, Tracking, new_run_id, require_name
 from fwcompare.display import Display
-from fwcompare.errors import FwcompareError, RequestError, UnsupportedError
+from fwcompare.errors import RequestError, unknown
+from fwcompare.launchers import Job, Launcher, Room
 from fwcompare.locking import claimed
 from fwcompare.parity.standing import PROOFS_FILE, prove_runs
 from fwcompare.plugin import front
@@ -41,6 +41,9 @@ from fwcompare.trust import weighed, with_peak_shares
 from fwcompare.waiting import waiting
 
 COMPARISON_FILE = "comparison.json"
+
+#: What is done with timed runs that would share cores: nothing, or they are marked.
+SHARES = ("refuse", "mark")
 
 
 @dataclass
@@ -64,6 +67,8 @@ class Sweep:
     command: str = ""
     #: What is run again of an earlier command of the same name, and what is taken up of it.
     retry: str = "failed"
+    #: What is done with timed runs that would share cores.
+    shared_cores: str = "refuse"
     resumption: Resumption = field(default_factory=Resumption)
 
     @property
@@ -109,25 +114,35 @@ class Watch:
         self.seen: dict[str, RunRecord] = {}
         #: Told of every event of a run; may raise ``launch.Pruned``.
         self.pruner: Callable[[str, dict[str, Any]], None] | None = None
-        self._run = ""
+        #: Whether tracking waits for the end, as it would disturb runs that are timed meanwhile.
+        self.tracks_later = False
+        self._untracked: list[tuple[Cell, RunRecord]] = []
         self._tracker: Any = None
 
     def begin(self, spec: RunSpec) -> None:
         """A run is about to start."""
-        self._run = spec.run
         self.display.begin(spec)
 
-    def event(self, event: dict[str, Any]) -> None:
-        """The run that goes on wrote an event."""
-        self.display.event(event)
+    def event(self, run: str, event: dict[str, Any]) -> None:
+        """A run that goes on wrote an event."""
+        self.display.event(run, event)
         if self.pruner:
-            self.pruner(self._run, event)
+            self.pruner(run, event)
 
     def ended(self, cell: Cell, record: RunRecord) -> None:
         if cell.run not in self.seen:
-            self.display.end(cell.label, record)
+            self.display.end(cell.run, cell.label, record)
         self.seen[cell.run] = record
-        self._track(cell, record)
+        if self.tracks_later:
+            self._untracked.append((cell, record))
+        else:
+            self._track(cell, record)
+
+    def track_rest(self) -> None:
+        """Track what had to wait."""
+        self.tracks_later = False
+        while self._untracked:
+            self._track(*self._untracked.pop(0))
 
     def _track(self, cell: Cell, record: RunRecord) -> None:
         if self.sweep.tracking.name == "none" or cell.spec is None:
@@ -176,9 +191,6 @@ class Ended:
 #: Makes comparisons of the runs of a sweep; told whether it was stopped.
 Judge = Callable[[Watch, Sequence[Run], bool, launch.WarmPool], tuple[Comparison, ...]]
 
-#: The sweep whose runs this very process executes; unset in the workers of a remote launcher.
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
-
 #: Who takes a sweep that has ended; None: it is shown, and a failure is an exit code.
 _receiver: ContextVar[Callable[[Ended], None] | None] = ContextVar("receiver", default=None)
 
@@ -193,8 +205,8 @@ def handed_to(receiver: Callable[[Ended], None]) -> Iterator[None]:
         _receiver.reset(token)
 
 
-def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: Any) -> list[Any]:
-    """Run the cells of a multirun through a Hydra launcher, and compare.
+def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> None:
+    """Run the cells of a multirun by its launcher, and compare.
 
     Every cell is composed and checked first; a cell that its engine cannot do becomes a row.
 
@@ -203,7 +215,9 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
         SystemExit: with 1, after the comparison, if a run failed and nobody takes the sweep.
     """
     console = stderr()
-    made = plan(config, cells, loader)
+    launcher = launchers.chosen(config.hydra)
+    made = plan(config, cells, loader, elsewhere=launcher.elsewhere)
+    room = room_for(made, launcher)
     for cell, kept in made.left_out:
         console.print(
             f"{cell.label}: left out, as {cell.spec.execution if cell.spec else ''} is the same "
@@ -213,22 +227,58 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any, launcher: An
     with folder_written(made.folder):
         made.folder.mkdir(parents=True, exist_ok=True)
     with claimed(made.folder, f"The sweep {made.name}"):
-        return _run(made, launcher, console)
+        _run(made, launcher, room, console)
 
 
-def _run(made: Sweep, launcher: Any, console: Console) -> list[Any]:
+def _run(made: Sweep, launcher: Launcher, room: Room, console: Console) -> None:
     made.resumption = take_up(made.cells, made.folder, made.retry)
     if taken_up := made.resumption.words(len(made.cells)):
         console.print(f"Sweep {made.name}: {taken_up}", style="dim", soft_wrap=True)
     for remark in dict.fromkeys(cell.remark for cell in made.cells_to_run if cell.remark):
         console.print(Text(f"Warning: {remark}", style="yellow"), soft_wrap=True)
+    announce(launcher, room, made, console)
     recovery.announce(made.outputs, console)
-    with waiting(console, "Measuring the machine's peak ..."):
-        made.peaks = peaks(made)
+    if not launcher.elsewhere:
+        with waiting(console, "Measuring the machine's peak ..."):
+            made.peaks = peaks(made)
     prepare(made)
     watch = Watch(made, Display(console, len(made.cells_to_run)))
+    watch.tracks_later = disturbs(made, launcher, room)
     with lived(watch):
-        return run_cells(watch, launcher)
+        run_cells(watch, launcher)
+
+
+def room_for(made: Sweep, launcher: Launcher) -> Room:
+    """How many runs go on at a time.
+
+    Raises:
+        RequestError: they would share cores while they are timed, or the launcher cannot be used.
+    """
+    threads = max((cell.spec.device.threads for cell in made.cells if cell.spec), default=1)
+    room = launcher.room(threads, len(made.cells))
+    if made.criteria.timed and not room.own_cores and made.shared_cores == "refuse":
+        raise RequestError(
+            f"hydra/launcher={launcher.name} would time runs that share cores ({room.words}), and "
+            "none of them would be told how fast it is.",
+            f"{room.hint}, or compare scores alone: compare.measure=accuracy. "
+            "sweep.shared_cores=mark times them all the same, and says so in the comparison.",
+        )
+    return room
+
+
+def announce(launcher: Launcher, room: Room, made: Sweep, console: Console) -> None:
+    """Say how many runs go on at a time, and what that means for their times."""
+    if room.at_once == 1 and launcher.name in ("basic", "joblib"):
+        return
+    console.print(f"Launcher {launcher.name}: {room.words}.", style="dim", soft_wrap=True)
+    if made.criteria.timed and not room.own_cores:
+        text = "Warning: runs that share cores are timed; the comparison will call them noisy."
+        console.print(Text(text, style="yellow"), soft_wrap=True)
+
+
+def disturbs(made: Sweep, launcher: Launcher, room: Room) -> bool:
+    """Whether work in this process would disturb runs that are being timed."""
+    return made.criteria.timed and not launcher.elsewhere and room.at_once != 1
 
 
 @contextmanager
@@ -238,14 +288,12 @@ def lived(watch: Watch, judge: Judge | None = None) -> Iterator[None]:
     Raises:
         SystemExit: with 1, after the comparison, if a run failed and nobody takes the sweep.
     """
-    token = _watch.set(watch)
     stopped = True
     try:
         with watch.display:
             yield
         stopped = False
     finally:
-        _watch.reset(token)
         ended = finish(watch, stopped, judge)
         receive = _receiver.get()
         (receive or show)(ended)
@@ -285,46 +333,53 @@ def folder_written(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def run_cells(watch: Watch, launcher: Any) -> list[Any]:
-    """Refuse what cannot be done, launch the rest, and collect what other processes ran."""
+def run_cells(watch: Watch, launcher: Launcher) -> None:
+    """Refuse what cannot be done, and have the rest run; whatever a launcher does, every cell that
+    it was given has a record afterwards."""
     made = watch.sweep
-    runnable = [cell for cell in made.cells_to_run if cell.spec is not None]
     for cell in made.cells_to_run:
         if cell.spec is None:
             watch.ended(cell, _refuse(made.folder / cell.run, cell))
+    runnable = {cell.run: cell for cell in made.cells_to_run if cell.spec is not None}
     if not runnable:
-        return []
-    jobs = [
-        [*cell.overrides, f"++sweep.name={made.name}", f"++sweep.run={cell.run}"]
-        for cell in runnable
-    ]
-    returned = _launched(launcher, jobs)
-    for cell in runnable:
-        if cell.run not in watch.seen:
-            watch.ended(cell, _collected(made.folder / cell.run, cell))
-    return returned
+        return
+    hearer = _Hearer(watch, runnable)
+    jobs = [Job(cell.spec, made.folder / run) for run, cell in runnable.items() if cell.spec]
+    try:
+        launcher.run(jobs, hearer)
+    except RequestError:
+        raise
+    except Exception as error:  # whatever an engine raises, what it has run counts
+        text = f"The launcher gave up: {type(error).__name__}: {error}"
+        watch.display.console.print(Text(hidden(text), style="yellow"), soft_wrap=True)
+    for run in runnable:
+        if run not in watch.seen:
+            hearer.ended(run, None)
+    watch.track_rest()
 
 
-def _launched(launcher: Any, jobs: Sequence[Sequence[str]]) -> list[Any]:
-    """What the jobs return. A launcher that runs one after another gets one at a time: Hydra keeps
-    two configurations of each job until its launcher is done, a megabyte or two a run."""
-    if type(launcher).__name__ != "BasicLauncher":
-        return list(launcher.launch(jobs, initial_job_idx=0))
-    returned = []
-    for number, job in enumerate(jobs):
-        (ended,) = launcher.launch([job], initial_job_idx=number)
-        returned.append(ended.status)
-    return returned
+class _Hearer:
+    """Hands on what a launcher tells, by cells; a cell without a record gets one."""
+
+    def __init__(self, watch: Watch, cells: dict[str, Cell]) -> None:
+        self._watch, self._cells = watch, cells
+        self.begin, self.event = watch.begin, watch.event
+
+    def ended(self, run: str, record: RunRecord | None, reason: str = "") -> None:
+        cell, folder = self._cells[run], self._watch.sweep.folder / run
+        self._watch.ended(cell, record or _collected(folder, cell, reason))
 
 
 def finish(watch: Watch, stopped: bool = False, judge: Judge | None = None) -> Ended:
     """Compare what there is, write it, track it. A sweep that was stopped proves nothing anew."""
     made, console = watch.sweep, watch.display.console
+    watch.tracks_later = False
     for cell in made.cells_to_run:
         launch.recover(made.folder / cell.run)
         cut_off = RunRecord.read(made.folder / cell.run)
         if cut_off is not None and cell.run not in watch.seen:
             watch.ended(cell, cut_off)
+    watch.track_rest()
     runs = with_peak_shares([*load_runs(made.folder), *_unwritten(made, watch)], made.peaks)
     if not runs:
         return Ended(made, (), (), {}, stopped=stopped)
@@ -418,19 +473,26 @@ def show(ended: Ended) -> None:
 
 
 def plan(
-    config: Any, cells: Sequence[Sequence[str]], loader: Any, name: str | None = None
+    config: Any,
+    cells: Sequence[Sequence[str]],
+    loader: Any,
+    name: str | None = None,
+    elsewhere: bool = False,
 ) -> Sweep:
     """Compose and check every cell, and put them in order; ``name`` stands for ``sweep.name``.
+
+    What runs ``elsewhere`` is not held against this machine's cores and memory.
 
     Raises:
         RequestError: a cell is wrong in a way that is not its engine's limit.
     """
     base = configuration(config)
+    base.elsewhere = elsewhere
     node = base.section("sweep")
     name = name or str(node.get("name") or new_name(config))
     require_name(name, "sweep.name")
     options = base.compare
-    made = [_cell(config, list(overrides), loader, base) for overrides in cells]
+    made = [_cell(config, list(overrides), loader, base, name) for overrides in cells]
     if not made:
         raise RequestError(
             "There is nothing to run: an option of this sweep has no value.",
@@ -444,6 +506,7 @@ def plan(
             f"{', '.join(sorted(engines))}."
         )
     retry = retries(str(node.get("retry")))
+    shared_cores = shares(str(node.get("shared_cores")))
     folder = base.outputs / "sweeps" / name
     made, left_out = _without_twins(made)
     if options.control:
@@ -455,7 +518,15 @@ def plan(
         left_out=left_out,
         command=command(config.hydra),
         retry=retry,
+        shared_cores=shared_cores,
     )  # fmt: skip
+
+
+def shares(asked: str) -> str:
+    """Check ``sweep.shared_cores``. Raises ``RequestError``."""
+    if asked not in SHARES:
+        raise unknown("sweep.shared_cores", asked, SHARES)
+    return asked
 
 
 def command(hydra: Any) -> str:
@@ -523,7 +594,7 @@ def new_name(config: Any) -> str:
     return f"{chosen}-{stamp}" if chosen not in (None, "null") else f"sweep-{stamp}"
 
 
-def _cell(config: Any, overrides: list[str], loader: Any, base: Configuration) -> Cell:
+def _cell(config: Any, overrides: list[str], loader: Any, base: Configuration, sweep: str) -> Cell:
     asked = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
     engine = asked.get("framework", base.engine)
     seed = int(asked["seed"]) if asked.get("seed", "").isdigit() else int(base.cfg["seed"])
@@ -532,9 +603,11 @@ def _cell(config: Any, overrides: list[str], loader: Any, base: Configuration) -
     run = new_run_id(engine, str(model), seed)
     cell = Cell(overrides, engine, seed, run)
     try:
-        plan = configuration(loader.load_sweep_config(config, overrides)).plan()
+        composed = configuration(loader.load_sweep_config(config, overrides))
+        composed.elsewhere = base.elsewhere
+        plan = composed.plan()
         cell.engine, cell.seed = plan.spec.framework.name, plan.spec.seed
-        cell.spec, cell.remark = plan.spec.but(run=run), plan.remark
+        cell.spec, cell.remark = plan.spec.but(run=run, sweep=sweep), plan.remark
     except Exception as error:
         refusal = unsupported_cell(error)
         if refusal is None:
@@ -555,46 +628,12 @@ def _refuse(folder: Path, cell: Cell) -> RunRecord:
     return record
 
 
-def _collected(folder: Path, cell: Cell) -> RunRecord:
-    """The record of a run that another process executed, or one that says it left none."""
-    record = RunRecord.read(folder)
+def _collected(folder: Path, cell: Cell, reason: str) -> RunRecord:
+    """The record of a run whose job left none."""
+    record = launch.recover(folder) or RunRecord.read(folder)
     if record is None:
         now = now_ms()
-        record = RunRecord(cell.run, "killed", "the launcher's worker left no record", now, now)
+        why = reason or "the launcher's worker left no record"
+        record = RunRecord(cell.run, "killed", why, now, now)
         record.write(folder)
     return record
-
-
-def run_cell(made: Configuration) -> str:
-    """Run one cell of a sweep where the launcher put it. Returns its status.
-
-    Raises:
-        RequestError: another sweeper than fwcompare's has begun it.
-    """
-    node = made.section("sweep")
-    if node["run"] is None:
-        raise RequestError(
-            "A sweep needs fwcompare's own sweeper.", "Leave out the option hydra/sweeper."
-        )
-    folder = made.outputs / "sweeps" / str(node["name"]) / str(node["run"])
-    spec = RunSpec.read(folder / SPEC_FILE).but(sweep=str(node["name"]))
-    watch = _watch.get()
-    if watch:
-        watch.begin(spec)
-    record = _run_one(spec, folder, watch)
-    if watch:
-        cell = next(cell for cell in watch.sweep.cells if cell.run == spec.run)
-        watch.ended(cell, record)
-    return record.status
-
-
-def _run_one(spec: RunSpec, folder: Path, watch: Watch | None) -> RunRecord:
-    """Run a cell; one that cannot even be started gets a record too."""
-    try:
-        return launch.run(spec, folder, watch.event if watch else None)
-    except FwcompareError as error:
-        status = "unsupported" if isinstance(error, UnsupportedError) else "failed"
-        return launch.not_run(spec, folder, status, error.message)
-    except Exception as error:  # a defect of ours in one cell must not end a night's sweep
-        traceback.print_exception(error)
-        return launch.not_run(spec, folder, "failed", f"{type(error).__name__}: {error}")

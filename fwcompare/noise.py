@@ -82,12 +82,46 @@ class Noise:
         return f"{self.verdict}: {'; '.join(self.reasons)}"
 
 
-def noise(arms: Mapping[str, Sequence[RunRecord]], control: float | None = None) -> Noise:
+@dataclass(frozen=True)
+class Crowd:
+    """Runs that went on at the same time on one machine."""
+
+    #: The most at a time, of those that ran beside others.
+    most: int = 1
+    #: How many of them shared cores.
+    sharing: int = 0
+
+
+def crowding(records: Iterable[RunRecord]) -> Crowd:
+    """Which runs went on beside others, by their times and cores.
+
+    Those of which it is not known where they ran count as alone.
+    """
+    most, sharing = 1, set()
+    beside: dict[str, list[RunRecord]] = {}
+    for record in sorted(records, key=lambda record: record.started_ms):
+        if not (host := record.environment.get("host")):
+            continue
+        going_on = [other for other in beside.get(host, []) if other.ended_ms > record.started_ms]
+        own = set(record.environment.get("cores") or ())
+        for other in going_on:
+            if own & set(other.environment.get("cores") or ()):
+                sharing |= {record.run, other.run}
+        beside[host] = [*going_on, record]
+        most = max(most, len(beside[host]))
+    return Crowd(most, len(sharing))
+
+
+def noise(
+    arms: Mapping[str, Sequence[RunRecord]],
+    control: float | None = None,
+    crowd: Crowd | None = None,
+) -> Noise:
     """Judge the good runs of a sweep, given by arm.
 
     ``control`` is what two equal arms of the same sweep showed: the farther end of the interval of
     their ratio, less 1. It measures the very thing in question, so where it is given it makes the
-    verdict, and all else only explains it.
+    verdict, and all else only explains it. ``crowd`` is what all runs of the sweep had beside them.
     """
     good = {arm: [r for r in records if r.ok] for arm, records in arms.items()}
     records = [record for own in good.values() for record in own]
@@ -98,7 +132,10 @@ def noise(arms: Mapping[str, Sequence[RunRecord]], control: float | None = None)
     _spreads(good, judged)
     _drift(good, judged)
     _disturbances(records, judged)
-    _cores(records, judged)
+    if crowd is None or crowd.most == 1:
+        _cores(records, judged)
+    else:
+        _crowd(crowd, judged)
     return judged.noise()
 
 
@@ -232,6 +269,16 @@ def _disturbance(
         judged.add(NOISY, reason)
     elif most > level.some:
         judged.add(SOME, reason)
+
+
+def _crowd(crowd: Crowd, judged: _Judgement) -> None:
+    """Caches and memory are shared even by runs on cores of their own."""
+    judged.figures["runs_at_once"] = crowd.most
+    if crowd.sharing:
+        judged.figures["runs_sharing_cores"] = crowd.sharing
+        judged.add(NOISY, f"{crowd.sharing} runs shared their cores with others")
+    else:
+        judged.add(SOME, f"up to {crowd.most} runs went on at a time, each on cores of its own")
 
 
 def _cores(records: Iterable[RunRecord], judged: _Judgement) -> None:

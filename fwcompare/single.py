@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from rich.table import Table
@@ -68,8 +69,8 @@ def execute(plan: Plan) -> tuple[Path, RunRecord]:
         console.print(Text(f"Warning: {plan.remark}", style="yellow"), soft_wrap=True)
     with Display(console, 1) as display:
         display.begin(spec)
-        record = launch.run(spec, folder, display.event)
-        display.end(label, record)
+        record = launch.run(spec, folder, partial(display.event, spec.run))
+        display.end(spec.run, label, record)
     if plan.tracking.name != "none":
         from fwcompare.tracker import track_run
 

@@ -7,12 +7,18 @@ from dataclasses import replace
 
 from fwcompare.arms import Run
 from fwcompare.compare import Comparison, Row
-from fwcompare.noise import noise
+from fwcompare.noise import Crowd, crowding, noise
 from fwcompare.roofline import Peak, achieved, remark
 
 #: Training FLOPs a second over the machine's measured peak, with the same threads and precision.
 #: No run knows it: the peak is the sweep's.
 PEAK_SHARE = "perf/peak_share"
+
+#: What is said of a comparison without times.
+UNTIMED = (
+    "Scores alone are compared (compare.measure=accuracy): runs may have shared cores, so nothing "
+    "is said of speed."
+)
 
 
 def with_peak_shares(runs: Iterable[Run], peaks: Sequence[Peak]) -> list[Run]:
@@ -33,17 +39,27 @@ def weighed(
 ) -> tuple[Comparison, ...]:
     """The comparisons of these runs with notes on the noise, the peak, and doubtful speeds."""
     by_name = {run.record.run: run for run in runs}
-    return tuple(_weighed(comparison, by_name, peaks) for comparison in comparisons)
+    crowd = crowding([run.record for run in by_name.values()])
+    return tuple(_weighed(comparison, by_name, peaks, crowd) for comparison in comparisons)
 
 
-def _weighed(comparison: Comparison, runs: dict[str, Run], peaks: Sequence[Peak]) -> Comparison:
+def _weighed(
+    comparison: Comparison, runs: dict[str, Run], peaks: Sequence[Peak], crowd: Crowd
+) -> Comparison:
+    if not comparison.criteria.timed:
+        return comparison.noted(UNTIMED)
     own = {row.label: [runs[name] for name in row.runs] for row in comparison.rows}
     arms = {label: [run.record for run in found] for label, found in own.items()}
     everyone = [run for found in own.values() for run in found]
     control = next((row for row in comparison.rows if row.control), None)
-    judged = noise(arms, None if control is None else _farther_end(control))
+    judged = noise(arms, None if control is None else _farther_end(control), crowd)
     remarks = [remark for row in comparison.rows if (remark := _speed_remark(row))]
     roofs = dict.fromkeys(_peak_notes(everyone, peaks))
+    if crowd.sharing:
+        remarks.append(
+            f"{crowd.sharing} runs shared their cores with others while they were timed: nothing "
+            "is to be concluded from speeds."
+        )
     told = comparison.noted(*remarks, *roofs, f"Noise of the measurement: {judged}.")
     return replace(told, noise=judged)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fwcompare import multirun, recovery
+from fwcompare import launchers, multirun, recovery
 from fwcompare.arms import Run, by_arm, load_runs
 from fwcompare.compare import Comparison
 from fwcompare.compose import configuration
@@ -15,6 +15,7 @@ from fwcompare.config import Configuration, require_name
 from fwcompare.display import Display
 from fwcompare.errors import RequestError
 from fwcompare.launch import Pruned, WarmPool
+from fwcompare.launchers import Launcher
 from fwcompare.locking import claimed
 from fwcompare.multirun import Sweep, Watch
 from fwcompare.resume import take_up
@@ -86,10 +87,8 @@ class _Attempt:
     pruned: bool = False
 
 
-def search(
-    config: Any, overrides: Sequence[Any], asked: Asked, loader: Any, launcher: Any
-) -> list[Any]:
-    """Search the space of some parsed overrides: try points through a Hydra launcher, and compare.
+def search(config: Any, overrides: Sequence[Any], asked: Asked, loader: Any) -> None:
+    """Search the space of some parsed overrides: try points by a launcher, and compare.
 
     A sweep of the same name is gone on with.
 
@@ -98,18 +97,25 @@ def search(
         SystemExit: with 1, at the end, if a run failed and nobody takes the sweep.
     """
     base = configuration(config)
+    launcher = launchers.chosen(config.hydra)
+    if asked.options.pruner != "none" and not launcher.listens:
+        raise RequestError(
+            f"hydra.sweeper.pruner={asked.options.pruner} must hear of every epoch, and "
+            f"hydra/launcher={launcher.name} tells of runs that have ended.",
+            "Take hydra/launcher=joblib or basic, or hydra.sweeper.pruner=none.",
+        )
     searched = space(overrides)
     metric = str(base.section("task").get("metric"))
     aims = objectives(asked.objectives or (f"val/{metric}",), asked.directions or None)
     name = str(base.section("sweep").get("name") or multirun.new_name(config))
     require_name(name, "sweep.name")
-    made = _Search(config, base, searched, aims, asked, loader, name)
+    made = _Search(config, base, searched, aims, asked, loader, name, launcher)
     folder = base.outputs / "sweeps" / name
     with multirun.folder_written(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with claimed(folder, f"The search {name}"):
         made.open(asked.storage or folder / JOURNAL_FILE)
-        return made.run(launcher)
+        made.run()
 
 
 class _Search:
@@ -124,11 +130,14 @@ class _Search:
         asked: Asked,
         loader: Any,
         name: str,
+        launcher: Launcher,
     ) -> None:
+        self.launcher = launcher
         self.config, self.base, self.loader, self.name = config, base, loader, name
         self.space, self.aims, self.options = searched, aims, asked.options
         self.console = stderr()
         self._require_prunable()
+        self._require_timed()
         self._require_validation()
         # Some point is planned before a study is made, so that what is wrong is said before
         # anything is kept.
@@ -175,6 +184,14 @@ class _Search:
                 "Take val/... or train/loss as objective, or hydra.sweeper.pruner=none.",
             )
 
+    def _require_timed(self) -> None:
+        times = [aim.metric for aim in self.aims if aim.metric.startswith(("time/", "perf/"))]
+        if times and not self.base.compare.criteria.timed:
+            raise RequestError(
+                f"The search wants {times[0]}, and compare.measure=accuracy measures no times.",
+                "Leave out one of them.",
+            )
+
     def _require_validation(self) -> None:
         params = self.base.section("dataset").get("params")
         wanted = [aim.metric for aim in self.aims if aim.metric.startswith("val/")]
@@ -186,11 +203,11 @@ class _Search:
 
     def _plan(self, cells: Sequence[Sequence[str]]) -> Sweep:
         """The runs of some points. Nothing is to be proven: points are different experiments."""
-        made = multirun.plan(self.config, cells, self.loader, self.name)
+        made = multirun.plan(self.config, cells, self.loader, self.name, self.launcher.elsewhere)
         made.parity = replace(made.parity, in_sweep=False)
         return made
 
-    def run(self, launcher: Any) -> list[Any]:
+    def run(self) -> None:
         """Try points until every study has had its budget."""
         recovery.announce(self.base.outputs, self.console)
         batch = self._propose()
@@ -202,20 +219,22 @@ class _Search:
                 soft_wrap=True,
             )
         made = self._begin(batch)
-        with waiting(self.console, "Measuring the machine's peak ..."):
-            made.peaks = multirun.peaks(made)
+        room = multirun.room_for(made, self.launcher)
+        multirun.announce(self.launcher, room, made, self.console)
+        if not self.launcher.elsewhere:
+            with waiting(self.console, "Measuring the machine's peak ..."):
+                made.peaks = multirun.peaks(made)
         multirun.prepare(made)
         left = sum(lane.study.budget - lane.study.done for lane in self.lanes)
         per_point = len(self.lanes[0].crossed)
         watch = Watch(made, Display(self.console, left * per_point))
-        returned: list[Any] = []
         with multirun.lived(watch, self._judge):
             while batch:
-                returned += self._try(batch, watch, launcher)
+                watch.tracks_later = multirun.disturbs(made, self.launcher, room)
+                self._try(batch, watch)
                 batch = self._propose()
                 if batch:
                     self._next(batch, watch)
-        return returned
 
     def _propose(self) -> list[_Attempt]:
         """The next points, as many at a time as asked for, from every study that has some left."""
@@ -245,7 +264,7 @@ class _Search:
         multirun.prepare(made)
         watch.sweep = made
 
-    def _try(self, batch: Sequence[_Attempt], watch: Watch, launcher: Any) -> list[Any]:
+    def _try(self, batch: Sequence[_Attempt], watch: Watch) -> None:
         owners: dict[str, _Attempt] = {}
         for attempt in batch:
             asked = {tuple(cell) for cell in attempt.cells}
@@ -253,12 +272,11 @@ class _Search:
             owners |= dict.fromkeys(attempt.runs, attempt)
         if self.options.pruner != "none":
             watch.pruner = lambda run, event: self._prune(owners.get(run), event)
-        returned = multirun.run_cells(watch, launcher)
+        multirun.run_cells(watch, self.launcher)
         runs = load_runs(watch.sweep.folder)
         for attempt in batch:
             self._tell(attempt, [run for run in runs if run.record.run in attempt.runs])
         self._keep(watch.sweep.folder)
-        return returned
 
     def _prune(self, attempt: _Attempt | None, event: Mapping[str, Any]) -> None:
         """End a run that does worse than earlier ones did at the same epoch."""

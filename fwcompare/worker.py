@@ -498,6 +498,7 @@ def _environment(conditions: Conditions | None) -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu": cpu_name(),
+        "host": platform.node(),
         "cores": own_cores(),
         "executable": sys.executable,
         "load_1m": os.getloadavg()[0],

@@ -66,7 +66,8 @@ def times(arms: Mapping[str, Sequence[Run]]) -> Iterator[Figure]:
 
 
 def _part(runs: Sequence[Run], part: str) -> Spread | None:
-    return Spread.of([parts(run.record)[part] for run in runs if run.record.ok])
+    timed = [run.record for run in runs if run.record.ok and run.record.phases]
+    return Spread.of([parts(record)[part] for record in timed])
 
 
 def _times(

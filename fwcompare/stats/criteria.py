@@ -6,7 +6,10 @@ import math
 from copy import copy
 from dataclasses import dataclass
 
-from fwcompare.errors import RequestError
+from fwcompare.errors import RequestError, unknown
+
+#: What runs are compared by: speeds and scores, or scores alone, where runs may share cores.
+MEASURES = ("speed", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Criteria:
     speed_margin: float = 0.02
     #: Value of the task's validation metric that training is to reach; None measures no such time.
     target: float | None = None
+    #: ``speed`` for speeds and scores, ``accuracy`` for scores alone.
+    measure: str = "speed"
 
     def __post_init__(self) -> None:
         _within("compare.confidence", self.confidence, 0.5, 0.9999)
@@ -33,6 +38,19 @@ class Criteria:
         _within("compare.speed_margin", self.speed_margin, 0.0, 1.0)
         if self.target is not None and not math.isfinite(self.target):
             raise RequestError(f"compare.target must be finite, got {self.target!r}.")
+        if self.measure not in MEASURES:
+            raise unknown("compare.measure", self.measure, MEASURES)
+        if self.target is not None and not self.timed:
+            raise RequestError(
+                "compare.target asks for the time until it is reached, and "
+                "compare.measure=accuracy measures none.",
+                "Leave out one of them.",
+            )
+
+    @property
+    def timed(self) -> bool:
+        """Whether the times of the runs are compared."""
+        return self.measure == "speed"
 
     @property
     def alpha(self) -> float:

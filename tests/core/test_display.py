@@ -31,9 +31,9 @@ def _watch(spec, terminal, total=2, width=100, **record):
     with Display(console, total) as display:
         display.begin(spec)
         for event in ({"event": "start"}, {"event": "phase", "name": "build"}, epoch):
-            display.event(event)
+            display.event(spec.run, event)
         ended = {"run": "r", "status": "ok", "reason": "", "started_ms": 0, "ended_ms": 1}
-        display.end("jax/test s1", RunRecord(**{**ended, **record}))
+        display.end(spec.run, "jax/test s1", RunRecord(**{**ended, **record}))
     return written.getvalue()
 
 

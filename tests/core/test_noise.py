@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fwcompare.noise import NOISY, QUIET, SOME, UNKNOWN, noise
+from fwcompare.noise import NOISY, QUIET, SOME, UNKNOWN, Crowd, crowding, noise
 from fwcompare.record import RunRecord
 
 #: Deviations of five equal runs, or of the blocks within one, in units of their spread: their
@@ -99,3 +99,31 @@ def test_different_cores_are_told():
 def test_failed_runs_do_not_count():
     assert noise({"a": arm(0.5, status="failed")}).verdict == UNKNOWN
     assert noise({}).verdict == UNKNOWN
+
+
+def spans(*runs):
+    """Records by (start, end, host, cores)."""
+    return [
+        RunRecord(str(n), "ok", "", start, end, environment={"host": host, "cores": cores})
+        for n, (start, end, host, cores) in enumerate(runs)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("runs", "crowd"),
+    [
+        ([(0, 5, "a", [0]), (5, 9, "a", [0])], Crowd(1, 0)),
+        ([(0, 5, "a", [0]), (4, 9, "a", [1])], Crowd(2, 0)),
+        ([(0, 5, "a", [0]), (4, 9, "a", [0, 1]), (6, 9, "a", [2])], Crowd(2, 2)),
+        ([(0, 5, "a", [0]), (4, 9, "b", [0])], Crowd(1, 0)),
+        ([(0, 9, "a", [0]), (1, 2, "a", [1]), (3, 4, "a", [0])], Crowd(2, 2)),
+    ],
+)
+def test_runs_beside_one_another(runs, crowd):
+    assert crowding(spans(*runs)) == crowd
+
+
+def test_a_crowd_is_told_and_shared_cores_are_noisy():
+    assert noise({"a": arm(0.02)}, crowd=Crowd(2, 0)).verdict == SOME
+    found = noise({"a": arm(0.02)}, crowd=Crowd(2, 2))
+    assert found.verdict == NOISY and "2 runs shared their cores" in str(found)

@@ -29,24 +29,18 @@ class FwcompareConfigs(SearchPathPlugin):
 
 
 class _Front(Sweeper):
-    """What fwcompare's sweepers share: overrides parsed, and a launcher at hand."""
+    """What fwcompare's sweepers share: overrides parsed. They run launchers by their options."""
 
     def __init__(self, params: dict[str, str] | None) -> None:
         self.params = dict(params or {})
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
-        self.launcher: Launcher | None = None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        from hydra.core.plugins import Plugins
-
         self.hydra_context = hydra_context
         self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def parsed(self, arguments: list[str]) -> list[Override]:
         """The sweeper's own params, then what was given on the command line, which wins."""
@@ -58,6 +52,21 @@ class _Front(Sweeper):
         return list(parser.parse_overrides([*given, *arguments]))
 
 
+class RayLauncher(Launcher):
+    """Stands for ``hydra/launcher=ray``, whose options fwcompare's sweepers take."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        pass
+
+    def launch(self, job_overrides: Any, initial_job_idx: int) -> Any:
+        raise RuntimeError("This launcher runs the sweeps of fwcompare alone.")
+
+
 class FwcompareSweeper(_Front):
     """Expands the overrides as Hydra's basic sweeper does, and hands the cells to fwcompare."""
 
@@ -66,9 +75,9 @@ class FwcompareSweeper(_Front):
 
         from fwcompare.multirun import sweep
 
-        assert self.hydra_context and self.config is not None and self.launcher
+        assert self.hydra_context and self.config is not None
         cells = BasicSweeper.split_arguments(self.parsed(arguments), None)[0]
-        return sweep(self.config, cells, self.hydra_context.config_loader, self.launcher)
+        return sweep(self.config, cells, self.hydra_context.config_loader)
 
 
 class FwcompareSearch(_Front):
@@ -91,12 +100,12 @@ class FwcompareSearch(_Front):
     def sweep(self, arguments: list[str]) -> Any:
         from fwcompare.tuning import asked, search
 
-        assert self.hydra_context and self.config is not None and self.launcher
+        assert self.hydra_context and self.config is not None
         wanted = asked(self.options, self.objectives, self.direction, self.storage)
         # A later override of an option stands for an earlier one, as on any command line.
         last = {override.key_or_group: override for override in self.parsed(arguments)}
         loader = self.hydra_context.config_loader
-        return search(self.config, list(last.values()), wanted, loader, self.launcher)
+        return search(self.config, list(last.values()), wanted, loader)
 
 
 @dataclass
@@ -105,6 +114,21 @@ class FwcompareSweeperConf:
 
     _target_: str = "hydra_plugins.fwcompare_sweeper.FwcompareSweeper"
     params: dict[str, str] | None = field(default_factory=dict)
+
+
+@dataclass
+class RayLauncherConf:
+    """Options of Ray, under ``hydra.launcher`` with ``hydra/launcher=ray``."""
+
+    _target_: str = "hydra_plugins.fwcompare_sweeper.RayLauncher"
+    #: HOST:PORT of a cluster; null: Ray is started on this machine, and ended afterwards.
+    address: str | None = None
+    #: Cores of this machine that Ray may use; null: all.
+    num_cpus: int | None = None
+    #: How nodes come to the run folders: shared, brought by Ray, or auto, which looks.
+    folders: str = "auto"
+    #: Seconds in which a cluster must answer.
+    connect_s: float = 20.0
 
 
 @dataclass
@@ -136,6 +160,9 @@ class FwcompareSearchConf:
     params: dict[str, str] | None = field(default_factory=dict)
 
 
+ConfigStore.instance().store(
+    group="hydra/launcher", name="ray", node=RayLauncherConf, provider="fwcompare"
+)
 ConfigStore.instance().store(
     group="hydra/sweeper", name="optuna", node=FwcompareSearchConf, provider="fwcompare"
 )
