@@ -29,12 +29,13 @@ COMMAND = Path(sys.executable).with_name("fwcompare")
 
 @dataclass(frozen=True)
 class Experiment:
-    """One command, and what is quoted of its runs."""
+    """One command, and what is quoted of its runs; ``pipeline``: what having a batch takes, too."""
 
     name: str
     engines: tuple[str, ...]
     options: tuple[str, ...]
     metric: str
+    pipeline: bool = False
 
     @property
     def command(self) -> str:
@@ -51,6 +52,7 @@ FASHION = Experiment(
         "device.threads=1 parity.in_sweep=false",
     ),
     "test/accuracy",
+    pipeline=True,
 )
 CLASSES = Experiment(
     "text_classes",
@@ -88,6 +90,9 @@ the published 10,000:
 ```
 
 {fashion}
+
+*Having a batch* is `perf/input_ms_median`: what an engine waits for a batch of 64 pictures when it
+does nothing else, and its share of a step ([metrics](reference/metrics.md)).
 
 All start from the same weights and see the same batches; what differs behind the second digit is
 where rounding has led each of them. `dataset.params.folder=/usr/share/datasets/fashion-mnist` takes
@@ -159,18 +164,25 @@ def rows(experiment: Experiment, digits: int) -> Iterator[list[str]]:
     for spec, record, _ in records(experiment):
         validation = experiment.metric.replace("test/", "val/")
         passes = [f"{epoch[validation]:.{digits}f}" for epoch in record["history"]]
-        yield [
+        metrics = record["metrics"]
+        row = [
             spec["framework"]["name"],
             spec["model"]["name"],
             ", ".join(passes),
-            f"{record['metrics'][experiment.metric]:.{digits}f}",
+            f"{metrics[experiment.metric]:.{digits}f}",
         ]
+        if experiment.pipeline:
+            step_ms, batch_ms = metrics["perf/step_ms_median"], metrics["perf/input_ms_median"]
+            row += [f"{step_ms:.2f}", f"{batch_ms:.3f}", f"{batch_ms / step_ms:.1%}"]
+        yield row
 
 
 def shown(experiment: Experiment, digits: int) -> str:
     """The table of an experiment."""
     quantity = experiment.metric.removeprefix("test/")
     head = ["engine", "model", f"validation {quantity} after each pass", f"test {quantity}"]
+    if experiment.pipeline:
+        head += ["step, ms", "having a batch, ms", "share of a step"]
     trained = list(rows(experiment, digits))
     missing = [engine for engine in experiment.engines if engine not in {row[0] for row in trained}]
     left = f"\n\nNot trained yet: {', '.join(missing)}." if missing else ""

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fwcompare.config import Configuration
 from fwcompare.errors import FwcompareError, RequestError, UnsupportedError, unknown
 from fwcompare.launchers import EXTRAS, not_installed
+
+if TYPE_CHECKING:
+    from fwcompare.config import Configuration
 
 CONFIG_MODULE = "fwcompare.conf"
 CONFIG_NAME = "config"
@@ -93,6 +95,7 @@ def configuration(cfg: Any) -> Configuration:
     """The configuration of a composed Hydra config that still has its ``hydra`` node."""
     from omegaconf import OmegaConf
 
+    from fwcompare.config import Configuration  # takes a third of what --help takes
     from fwcompare.guard import guarded_environment
 
     with guarded_environment():
