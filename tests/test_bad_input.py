@@ -98,7 +98,6 @@ CASES = [
     (["augment.flip=true", "dataset=breast_cancer"], ["augment.flip", "[30]"]),
     (["augment.crop=9", "model=cnn"], ["augment.crop=9", "8 pixels"]),
     (["model.native.pytorch=no.py:build"], ["no.py was not found"]),
-    (["+model.native.jax=net.py:build"], ["'jax' takes no code", "pytorch"]),
 ]
 
 

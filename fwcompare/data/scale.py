@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from fwcompare.data.raw import Rows, portions
+from fwcompare.errors import RequestError
 
-NORMALIZATIONS = ("none", "unit", "standard")
+NORMALIZATIONS = ("none", "unit", "standard", "given")
+
+#: Mean and deviation of each channel, of pixels from 0 to 1.
+Given = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,22 @@ IDENTITY = Scale(np.zeros(()), np.ones(()))
 
 
 def input_scale(
-    normalize: str, rows: Rows, ids: np.ndarray, pixel_range: tuple[float, float] | None
+    normalize: str,
+    rows: Rows,
+    ids: np.ndarray,
+    pixel_range: tuple[float, float] | None,
+    given: Given | None = None,
 ) -> Scale:
     """How to normalise inputs, given the samples to train on.
 
     ``standard`` takes mean and deviation of each feature, or of each channel of an image. ``unit``
     takes the range to [0, 1]: that of a pixel for images (where it is not known, that of all pixels
     to train on), that of each feature otherwise. A constant feature is shifted and not divided.
+    ``given`` takes pixels to [0, 1] too, and then off them the means, over the deviations, which
+    published models are trained with.
+
+    Raises:
+        RequestError: means that are not as many as there are channels, or no image.
     """
     image = len(rows.shape) == 4
     if normalize == "none":
@@ -48,7 +61,19 @@ def input_scale(
     else:
         seen = _look(rows, ids, axes=(0, 1, 2, 3) if image else (0,))
         least, most = seen.least, seen.most
-    return Scale(least, np.where(most > least, most - least, 1.0))
+    unit = Scale(least, np.where(most > least, most - least, 1.0))
+    return unit if normalize == "unit" else _by(given, unit, rows.shape[1:])
+
+
+def _by(given: Given | None, unit: Scale, shape: tuple[int, ...]) -> Scale:
+    assert given is not None
+    mean, deviation = map(np.array, given)
+    if len(shape) != 3 or len(mean) not in (1, shape[-1]):
+        raise RequestError(
+            f"dataset.params.mean has {len(mean)} numbers, and samples are {list(shape)}.",
+            "normalize=given is for images: one number, or one for each channel.",
+        )
+    return Scale(unit.shift + mean * unit.factor, unit.factor * deviation)
 
 
 def target_scale(rows: Rows, ids: np.ndarray) -> Scale:

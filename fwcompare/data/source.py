@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -41,6 +41,10 @@ class Source:
     normalize: str
     #: Decides which sample falls into which split; None: the seed of the run.
     split_seed: int | None
+    #: For ``normalize=given``, of images: a number for all channels or one for each, of pixels from
+    #: 0 to 1.
+    mean: tuple[float, ...] | None = field(default=None, kw_only=True)
+    deviation: tuple[float, ...] | None = field(default=None, kw_only=True)
 
     def check(self) -> None:
         """Raises ``RequestError`` if an option is out of range."""
@@ -51,6 +55,7 @@ class Source:
             "at least 0 and less than 1",
         )
         one_of("normalize", self.normalize, NORMALIZATIONS)
+        self._check_given()
         if self.split_seed is not None:
             require(
                 0 <= self.split_seed < 2**63,
@@ -58,6 +63,23 @@ class Source:
                 self.split_seed,
                 "null or a whole number from 0 to 2**63 - 1",
             )
+
+    def _check_given(self) -> None:
+        mean, deviation = self.mean or (), self.deviation or ()
+        if self.normalize != "given":
+            if mean or deviation:
+                raise RequestError(
+                    "dataset.params.mean and deviation are for dataset.params.normalize=given, "
+                    f"got normalize={self.normalize}."
+                )
+        elif not mean or len(mean) != len(deviation):
+            raise RequestError(
+                "dataset.params.normalize=given needs mean and deviation, as many numbers each.",
+                "Such as dataset.params.mean=[0.485,0.456,0.406] "
+                "dataset.params.deviation=[0.229,0.224,0.225].",
+            )
+        elif min(deviation) <= 0:
+            require(False, "deviation", list(deviation), "more than 0 everywhere")
 
     def files(self) -> list[Path]:
         """Local files that the data come from; a change in one makes another dataset.

@@ -14,9 +14,9 @@ from fwcompare.errors import RunError, choices
 from fwcompare.spec import NativeCode, RunSpec
 
 
-def build(spec: RunSpec) -> Any:
+def build(spec: RunSpec, **more: Any) -> Any:
     """The model that the user's code builds; its arguments are chosen by name from the model's
-    params and ``input_shape`` and ``outputs``.
+    params, ``input_shape`` and ``outputs``, and what the engine gives besides.
 
     Raises:
         RunError: the file has changed or raises, the function is not there, or it wants what there
@@ -26,7 +26,12 @@ def build(spec: RunSpec) -> Any:
     assert code is not None
     function = load(code)
     shape = spec.model.graph.output_shape
-    given = {**spec.model.params, "input_shape": spec.model.input_shape, "outputs": shape[-1]}
+    given = {
+        **spec.model.params,
+        "input_shape": spec.model.input_shape,
+        "outputs": shape[-1],
+        **more,
+    }
     arguments = _arguments(function, given, code)
     try:
         return function(**arguments)

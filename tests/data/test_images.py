@@ -173,3 +173,34 @@ def test_what_is_wrong_is_said(
     change(folder)
     with pytest.raises(RequestError, match=said):
         prepared(folder, **options)
+
+
+def test_pixels_are_normalised_by_given_numbers(folder: Path) -> None:
+    mean, deviation = [0.5, 0.25, 0.125], [0.5, 0.2, 0.1]
+    unit = prepared(folder).split("test", np.dtype("float32")).inputs
+    found = prepared(folder, normalize="given", mean=mean, deviation=deviation)
+    given = found.split("test", np.dtype("float32")).inputs
+    np.testing.assert_allclose(given, (unit - np.array(mean)) / np.array(deviation), atol=1e-6)
+    np.testing.assert_allclose(
+        found.meta["black"], -np.array(mean) / np.array(deviation), rtol=1e-6
+    )
+    one = prepared(folder, normalize="given", mean=[0.5], deviation=[0.5])
+    assert one.split("test", np.dtype("float32")).inputs.max() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"normalize": "given"}, "needs mean and deviation"),
+        ({"normalize": "given", "mean": [0.5], "deviation": [0.1, 0.2]}, "as many numbers each"),
+        ({"normalize": "given", "mean": [0.5], "deviation": [0.0]}, "more than 0"),
+        ({"normalize": "given", "mean": [0.5] * 2, "deviation": [0.5] * 2}, "mean has 2 numbers"),
+        ({"mean": [0.5], "deviation": [0.5]}, "are for dataset.params.normalize=given"),
+        ({"normalize": "given", "mean": ["x"], "deviation": [0.5]}, "mean must be a number"),
+    ],
+)
+def test_given_numbers_that_do_not_do_are_named(
+    folder: Path, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RequestError, match=words):
+        prepared(folder, **options)

@@ -23,13 +23,15 @@ PORTING = Path(__file__).parents[2] / "examples" / "porting"
 WEIGHTS = PORTING / "model" / "weights.yml"
 
 MENDED = "model.native.keras=port_keras.py:build_mended"
+#: The reference builds the layers itself.
+LAYERS = "model.native.jax=null"
 ENGINES = ("pytorch", "lightning", "tensorflow", "keras_tensorflow", "keras_jax", "keras_torch")
 
 
 @pytest.mark.system
 def test_code_that_means_the_layers_holds_in_every_engine(porting, warm):
     """Against layers that were built from the graph, which the reference has no code for."""
-    spec = porting("framework=jax", MENDED, "optimizer=adam", "trainer.epochs=2")
+    spec = porting("framework=jax", MENDED, LAYERS, "optimizer=adam", "trainer.epochs=2")
     proof = prove(spec, ENGINES, "jax", steps=12, pool=warm)
     states = {verdict.engine: (verdict.state, verdict.reason) for verdict in proof.verdicts}
     assert states == dict.fromkeys(ENGINES, ("proven", ""))
@@ -37,9 +39,18 @@ def test_code_that_means_the_layers_holds_in_every_engine(porting, warm):
     assert not any(note.startswith("jax:") for note in proof.notes)
 
 
+def test_a_module_of_flax_holds_against_layers_of_another_engine(porting, warm):
+    spec = porting(
+        "framework=pytorch", "model.native.pytorch=null", "optimizer=adamw", "scheduler=cosine",
+    )  # fmt: skip
+    proof = prove(spec, ["jax"], "pytorch", steps=12, pool=warm)
+    assert [(verdict.state, verdict.reason) for verdict in proof.verdicts] == [("proven", "")]
+    assert "jax: own code, port_flax.py:build" in proof.notes
+
+
 def test_decay_and_schedules_stay_ours(porting, warm):
     spec = porting(
-        "framework=jax", MENDED, "optimizer=adamw", "optimizer.decay_scope=kernels",
+        "framework=jax", MENDED, LAYERS, "optimizer=adamw", "optimizer.decay_scope=kernels",
         "optimizer.clip_norm=0.1", "scheduler=cosine", "trainer.epochs=1",
     )  # fmt: skip
     proof = prove(spec, ["pytorch", "keras_jax"], "jax", steps=8, pool=warm)
@@ -81,6 +92,65 @@ def test_what_a_framework_keeps_otherwise_is_named(own_code, cache, warm):
     spec = compose(options, str(folder)).plan().spec
     proof = prove(spec, ["pytorch"], "jax", steps=3, pool=warm)
     assert "unbiased against biased" in proof.verdicts[0].reason
+
+
+FLAX_CODE = """
+from flax import nnx
+
+class Net(nnx.Module):
+    def __init__(self, features, outputs, rngs):
+        self.hidden = nnx.Linear(features, 4, rngs=rngs)
+        self.norm = nnx.BatchNorm(4, momentum=0.9, epsilon=1e-5, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.out = nnx.Linear(4, outputs, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(self.drop(self.norm(self.hidden(x))))
+
+def build(input_shape, outputs, rngs):
+    return Net(input_shape[0], outputs, rngs)
+"""
+FLAX_MAP = """
+jax:
+  weights:
+    hidden/kernel: hidden.kernel
+    hidden/bias: hidden.bias
+    norm/gamma: norm.scale
+    norm/beta: norm.bias
+    norm/moving_mean: norm.mean
+    norm/moving_variance: norm.var
+    out/kernel: out.kernel
+  fixed: {out.bias: 0.25}
+  layers: {hidden: hidden, norm: norm}
+"""
+FLAX_LAYERS = BATCH_NORM.replace('units: "${outputs}"', 'units: "${outputs}", bias: false')
+
+
+@pytest.mark.parametrize(
+    ("code", "weights", "words"),
+    [
+        (FLAX_CODE, FLAX_MAP, []),
+        (FLAX_CODE.replace("return Net", "return 3 or Net"), FLAX_MAP, ["int, not a flax.nnx.Mod"]),
+        (FLAX_CODE, FLAX_MAP.replace("norm: norm}", "norm: nrom}"), ["no submodule 'nrom'"]),
+        (FLAX_CODE, FLAX_MAP.replace("  fixed: {out.bias: 0.25}", ""), ["gaps", "out.bias"]),
+        (FLAX_CODE, FLAX_MAP.replace("norm.scale", "norm.mean"), ["'norm/gamma' is trained"]),
+        (FLAX_CODE.replace("rngs):\n    ret", "seed):\n    ret"), FLAX_MAP, ["'seed'", "rngs"]),
+    ],
+    ids=["sound", "type", "layers", "gaps", "trained", "argument"],
+)
+def test_a_module_of_flax_trains_or_is_told_in_one_line(
+    own_code, cache, warm, tmp_path, code, weights, words
+):
+    folder = own_code(f"layers:{FLAX_LAYERS}", code, weights)
+    options = [*TABLE, "framework=jax", f"paths.cache={cache}", "trainer.epochs=2",
+               "~model.native.pytorch", "model.native.jax=code.py:build"]  # fmt: skip
+    spec = compose(options, str(folder)).plan().spec.but(run="own")
+    prepare(spec, tmp_path / "run")
+    record = warm.run(spec, tmp_path / "run")
+    assert record.status == ("failed" if words else "ok"), record.reason
+    assert all(word in record.reason for word in words), record.reason
+    if not words:
+        assert record.history[1]["train/loss"] < record.history[0]["train/loss"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +223,7 @@ def test_what_can_be_known_before_is_said_before(own_code, cache):
         (["model.native.map=null"], ["there is no weight map", "native template"]),
         (["model.native.map=wrong.yml"], ["hiden/kernel", "Did you mean 'hidden/kernel'"]),
         (["model.native.map=gaps.yml"], ["has gaps: it does not name out/bias."]),
-        (["+model.native.jax=code.py:build"], ["'jax' takes no code", "pytorch"]),
+        (["model.native.jax=code.py:build"], ["no part for 'jax'", "pytorch"]),
         (["+model.native.torch=code.py:build"], ["model.native.torch"]),
         (["model.native.keras=code.py:build"], ["no part for 'keras'", "pytorch"]),
     ]
@@ -172,7 +242,9 @@ def test_the_parent_never_runs_the_code(own_code, cache):
     assert not trace.exists()
 
 
-@pytest.mark.parametrize(("engine", "key"), [("pytorch", "pytorch"), ("keras_jax", "keras")])
+@pytest.mark.parametrize(
+    ("engine", "key"), [("pytorch", "pytorch"), ("keras_jax", "keras"), ("jax", "jax")]
+)
 def test_a_template_is_matched_by_shape_and_order(porting, warm, tmp_path, engine, key):
     spec = porting(f"framework={engine}")
     spec.write(tmp_path / SPEC_FILE)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from fwcompare.footprint import Footprint
-from fwcompare.plugin import Format
+from fwcompare.plugin import Format, NativeSide
 from fwcompare.spec import RunSpec
 
 
@@ -22,6 +22,7 @@ class JaxFront:
     requirements: tuple[str, ...] = ("jax", "jaxlib", "flax", "optax")
     colour: str = "#2E86AB"
     same_execution: ClassVar[Mapping[str, str]] = MappingProxyType({"compiled": "native"})
+    native: ClassVar[NativeSide] = NativeSide(("jax",), "fwcompare_jax.own:template")
     formats: ClassVar[Mapping[str, Format]] = MappingProxyType(
         {"flax": Format("fwcompare_jax.exporting:nnx_state", (".msgpack",))}
     )
@@ -60,6 +61,11 @@ class JaxFront:
             return (
                 "jax has no execution=eager worth timing: without jit every operation is compiled "
                 "and dispatched by itself. Choose execution=native."
+            )
+        if spec.framework.code and spec.mixed:
+            return (
+                "jax computes in the types of the layers, and those of code of one's own are in "
+                "the code: precision=float32 or float64."
             )
         return None
 

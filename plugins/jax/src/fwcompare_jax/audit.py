@@ -7,7 +7,7 @@ read from there.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from fwcompare.graph import Graph, Layer
 from fwcompare.graph.convolutions import Conv2dTranspose
 from fwcompare.graph.recurrent import Gru
 from fwcompare.graph.windows import extent, padding_sides
-from fwcompare_jax.layers import GraphModel, Restricted
+from fwcompare_jax.layers import Restricted
 from fwcompare_jax.recurrent import Recurrent
 
 #: What Optax calls the contract's options, by a number that only that rule has.
@@ -39,7 +39,7 @@ _CELLS = {"lstm": "nnx.OptimizedLSTMCell", "gru": "nnx.GRUCell with a bias"}
 
 def settings(
     graph: Graph,
-    model: GraphModel,
+    natives: Mapping[str, Any],
     optimizer: optax.GradientTransformation,
     learning_rate: float,
 ) -> Settings:
@@ -48,9 +48,9 @@ def settings(
     ``learning_rate`` is that of the first step, for a chain that holds a schedule.
     """
     found = {"optimizer": {"class": "optax.chain", "lr": learning_rate, **_optimizer(optimizer)}}
-    for layer, native in zip(graph.layers, model.layers, strict=True):
-        if values := dict(_layer(layer, native)):
-            found[layer.name] = values
+    for name, native in natives.items():
+        if values := dict(_layer(graph[name], native)):
+            found[name] = values
     return found
 
 

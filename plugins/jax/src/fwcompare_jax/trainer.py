@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,9 @@ from fwcompare.graph import Weights
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
 from fwcompare_jax import audit, checkpoint, optimizers, precision
-from fwcompare_jax.layers import GraphModel, canonical_names
+from fwcompare_jax.layers import Path
+from fwcompare_jax.model import GraphLayers, Model
+from fwcompare_jax.own import OwnModule
 
 Leaves = list[jax.Array]
 
@@ -39,34 +41,26 @@ class JaxTrainer:
         self._job = job
         self._device = _device(job.spec.device.name)
         spec = job.spec
-        self._model = model = partial(
-            GraphModel,
-            job.graph,
-            spec.aligned,
-            spec.seed,
-            spec.dtype,
-            precision.compute_dtype(spec),
-        )
-        names = canonical_names(job.graph)
-        abstract = nnx.eval_shape(model)  # every weight is imported, so none is drawn
-        self._train_def, params, rest = nnx.split(abstract, nnx.Param, ...)
+        self._model: Model = OwnModule(spec) if spec.framework.code else GraphLayers(job)
+        names, fixed = self._model.names, self._model.fixed
+        self._trained = nnx.All(nnx.Param, nnx.Not(nnx.PathIn(*fixed))) if fixed else nnx.Param
+        # Every weight is imported, so none is drawn.
+        abstract = nnx.eval_shape(self._model.build)
+        self._model.check(abstract)
+        self._train_def, params, rest = nnx.split(abstract, self._trained, ...)
         abstract.eval()
         self._eval_def = nnx.graphdef(abstract)
         self._params_def, self._rest_def = jax.tree.structure(params), jax.tree.structure(rest)
         self._names = [names[path] for path, _ in nnx.to_flat_state(params)]
-        #: Names of moving statistics; None for the state of a dropout layer's random stream.
-        self._rest_names = [names.get(path) for path, _ in nnx.to_flat_state(rest)]
+        places = [path for path, _ in nnx.to_flat_state(rest)]
+        #: Names of moving statistics; None for what is not the graph's, as random streams are not.
+        self._rest_names = [names.get(path) for path in places]
         weights = job.initial_weights
         self._params = [
-            jnp.array(weights[name].reshape(shape.shape))
+            jnp.array(self._model.native(name, weights[name]).reshape(shape.shape))
             for name, shape in zip(self._names, jax.tree.leaves(params), strict=True)
         ]
-        #: Canonical shapes by name.
-        self._shapes = {name: parameter.shape for name, parameter in job.graph.parameters()}
-        streams = iter(_streams(model) if None in self._rest_names else [])
-        self._rest = [
-            next(streams) if name is None else jnp.array(weights[name]) for name in self._rest_names
-        ]
+        self._rest = _beginnings(self._model, places, jax.tree.leaves(rest), weights)
         roles = {name: parameter.role for name, parameter in job.graph.parameters()}
         self._optimizer = optimizers.make(job, [roles[name] for name in self._names])
         state = self._params, self._rest, self._optimizer.init(self._params)
@@ -87,7 +81,7 @@ class JaxTrainer:
         self._activations = jax.jit(self._traced_activations, static_argnames="training")
         self._loss_and_gradients = jax.jit(jax.value_and_grad(self._loss, has_aux=True))
 
-    def _merge(self, definition: nnx.GraphDef[GraphModel], params: Leaves, rest: Leaves) -> Any:
+    def _merge(self, definition: nnx.GraphDef[Any], params: Leaves, rest: Leaves) -> Any:
         return nnx.merge(
             definition,
             jax.tree.unflatten(self._params_def, params),
@@ -99,9 +93,9 @@ class JaxTrainer:
     ) -> tuple[jax.Array, Leaves]:
         """Loss of a batch in training mode, and the state that comes after it."""
         model = self._merge(self._train_def, params, rest)
-        outputs = model(inputs).astype(self._job.spec.dtype)
+        outputs = self._model.outputs(model, inputs).astype(self._job.spec.dtype)
         loss = self._criterion(outputs, targets)
-        return loss, jax.tree.leaves(nnx.state(model, nnx.Not(nnx.Param)))
+        return loss, jax.tree.leaves(nnx.state(model, nnx.Not(self._trained)))
 
     def _traced_step(
         self,
@@ -133,15 +127,14 @@ class JaxTrainer:
         return self._traced_step(params, rest, slots, scale, inputs[ids], targets[ids])
 
     def _traced_outputs(self, params: Leaves, rest: Leaves, inputs: jax.Array) -> jax.Array:
-        outputs: jax.Array = self._merge(self._eval_def, params, rest)(inputs)
-        return outputs.astype(self._job.spec.dtype)
+        model = self._merge(self._eval_def, params, rest)
+        return self._model.outputs(model, inputs).astype(self._job.spec.dtype)
 
     def _traced_activations(
         self, params: Leaves, rest: Leaves, inputs: jax.Array, training: bool
     ) -> dict[str, jax.Array]:
         definition = self._train_def if training else self._eval_def
-        found: dict[str, jax.Array] = self._merge(definition, params, rest).activations(inputs)
-        return found
+        return self._model.activations(self._merge(definition, params, rest), inputs)
 
     def fit(self, feed: Feed, probe: Probe) -> None:
         step = self._step
@@ -180,7 +173,7 @@ class JaxTrainer:
         found = self._named(self._params)
         for name, leaf in zip(self._rest_names, self._rest, strict=True):
             if name is not None:
-                found[name] = np.array(leaf)
+                found[name] = self._model.canonical(name, np.array(leaf))
         return found
 
     def activations(self, inputs: np.ndarray, training: bool) -> dict[str, np.ndarray]:
@@ -200,7 +193,7 @@ class JaxTrainer:
 
     def _named(self, leaves: Leaves) -> Weights:
         named = zip(self._names, leaves, strict=True)
-        return {name: np.array(leaf).reshape(self._shapes[name]) for name, leaf in named}
+        return {name: self._model.canonical(name, np.array(leaf)) for name, leaf in named}
 
     def state(self) -> dict[str, np.ndarray]:
         leaves, names = self._state()
@@ -231,13 +224,14 @@ class JaxTrainer:
         model = self._merge(self._train_def, self._params, self._rest)
         rates = self._job.learning_rates
         first = float(rates[0]) if len(rates) else self._job.spec.optimizer.lr
-        return audit.settings(self._job.graph, model, self._optimizer, first)
+        natives = dict(self._model.natives(model))
+        return audit.settings(self._job.graph, natives, self._optimizer, first)
 
     def draw(self) -> Weights:
-        fresh = nnx.to_flat_state(nnx.state(self._model()))
-        names = canonical_names(self._job.graph)
+        fresh = nnx.to_flat_state(nnx.state(self._model.build()))
+        names = self._model.names
         return {
-            names[path]: np.array(leaf[...]).reshape(self._shapes[names[path]])
+            names[path]: self._model.canonical(names[path], np.array(leaf[...]))
             for path, leaf in fresh
             if path in names
         }
@@ -258,14 +252,27 @@ class JaxTrainer:
         return (self._device.memory_stats() or {}).get("peak_bytes_in_use")
 
 
-def _streams(model: Callable[[], GraphModel]) -> Leaves:
-    """The random streams of a new model; jit leaves out the weights that nobody asks for."""
+def _beginnings(model: Model, places: Sequence[Path], shapes: Leaves, weights: Weights) -> Leaves:
+    """What is not trained, at first: statistics, tensors that are kept at a number, and what a new
+    module has of its own, such as random streams."""
+    own = {place for place in places if place not in model.names and place not in model.fixed}
 
-    @jax.jit
-    def draw() -> Leaves:
-        return jax.tree.leaves(nnx.state(model(), nnx.RngState))
+    @jax.jit  # which leaves out the weights that nobody asks for
+    def drawn() -> Leaves:
+        fresh = nnx.to_flat_state(nnx.state(model.build()))
+        return [
+            leaf for path, variable in fresh if path in own for leaf in jax.tree.leaves(variable)
+        ]
 
-    return draw()
+    rest = iter(drawn() if own else [])
+    return [
+        next(rest)
+        if place in own
+        else jnp.full(shape.shape, model.fixed[place], shape.dtype)
+        if place in model.fixed
+        else jnp.array(model.native(model.names[place], weights[model.names[place]]))
+        for place, shape in zip(places, shapes, strict=True)
+    ]
 
 
 def _device(name: str) -> jax.Device:
