@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make compare      the quickstart: one CNN in seven engines, three seeds, and the comparison"
 	@echo "make test         lint, types and tests; Python packages alone"
-	@echo "make test-slow    the rest of the conformance suite, of every engine"
+	@echo "make test-slow    the rest of the conformance suite, and every command of the docs"
 	@echo "make test-system  what needs packages of the operating system; Debian, as root"
 	@echo "make faults       every fault in every phase of a run, into docs/reliability.md"
 	@echo "make pictures     the pictures in docs/images, from a real sweep; Debian, as root"

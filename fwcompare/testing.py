@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from fwcompare.conformance.suite import Check, Place, all_checks
@@ -57,16 +57,19 @@ def check_mutation(mutation: Mutation, root: Path, pool: WarmPool) -> Verdict:
     return proof.verdicts[0]
 
 
-def conformance(engine: str, reference: str = "pytorch") -> Callable[..., None]:
+def conformance(
+    engine: str, reference: str = "pytorch", slow: Collection[str] = ("export",)
+) -> Callable[..., None]:
     """The conformance suite as one pytest function: ``test_conformance = conformance("jax")``.
 
-    It asks for the fixture ``warm``, a ``WarmPool``. The part on exported weights, nearly half of
-    all its time, is marked ``slow``.
+    It asks for the fixture ``warm``, a ``WarmPool``. Parts named in ``slow`` are marked so: that on
+    exported weights takes nearly half of all the time, and an engine whose layers are another's
+    need not prove them as often.
     """
     import pytest
 
     checks = [
-        pytest.param(check, id=str(check), marks=[pytest.mark.slow] * (check.part == "export"))
+        pytest.param(check, id=str(check), marks=[pytest.mark.slow] * (check.part in slow))
         for check in all_checks(engine, reference)
     ]
 

@@ -47,6 +47,7 @@ def place(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("reader")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", pages())
 def test_the_commands_of(page, place, cache, done):

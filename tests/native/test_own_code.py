@@ -123,6 +123,9 @@ jax:
   fixed: {out.bias: 0.25}
   layers: {hidden: hidden, norm: norm}
 """
+SWAPPED = (
+    FLAX_MAP.replace("norm.scale", "?").replace("norm.mean", "norm.scale").replace("?", "norm.mean")
+)
 FLAX_LAYERS = BATCH_NORM.replace('units: "${outputs}"', 'units: "${outputs}", bias: false')
 
 
@@ -133,7 +136,7 @@ FLAX_LAYERS = BATCH_NORM.replace('units: "${outputs}"', 'units: "${outputs}", bi
         (FLAX_CODE.replace("return Net", "return 3 or Net"), FLAX_MAP, ["int, not a flax.nnx.Mod"]),
         (FLAX_CODE, FLAX_MAP.replace("norm: norm}", "norm: nrom}"), ["no submodule 'nrom'"]),
         (FLAX_CODE, FLAX_MAP.replace("  fixed: {out.bias: 0.25}", ""), ["gaps", "out.bias"]),
-        (FLAX_CODE, FLAX_MAP.replace("norm.scale", "norm.mean"), ["'norm/gamma' is trained"]),
+        (FLAX_CODE, SWAPPED, ["'norm/gamma' is trained"]),
         (FLAX_CODE.replace("rngs):\n    ret", "seed):\n    ret"), FLAX_MAP, ["'seed'", "rngs"]),
     ],
     ids=["sound", "type", "layers", "gaps", "trained", "argument"],

@@ -2,4 +2,5 @@
 
 from fwcompare.testing import conformance
 
-test_conformance = conformance("keras_torch")
+#: Its layers are those of keras_tensorflow.
+test_conformance = conformance("keras_torch", slow=("layers", "export"))

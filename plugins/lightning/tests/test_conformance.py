@@ -2,4 +2,5 @@
 
 from fwcompare.testing import conformance
 
-test_conformance = conformance("lightning")
+#: Its layers are PyTorch's engine's.
+test_conformance = conformance("lightning", slow=("layers", "export"))

@@ -2,4 +2,5 @@
 
 from fwcompare.testing import conformance
 
-test_conformance = conformance("tensorflow")
+#: Its layers are those of keras_tensorflow.
+test_conformance = conformance("tensorflow", slow=("layers", "export"))

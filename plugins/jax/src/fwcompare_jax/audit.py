@@ -156,11 +156,28 @@ def _layer(layer: Layer, native: Any) -> Iterator[tuple[str, Any]]:
             yield "rate", native.rate
 
 
-def _padding(native: nnx.Conv, layer: Layer) -> list[list[int]]:
-    """Cells (before, after) of each axis: Flax keeps the word, and XLA pads by this rule."""
-    windows = extent(native.kernel_size, native.kernel_dilation)
-    sizes, word = layer.input_shapes[0][:-1], native.padding.lower()
-    return [list(side) for side in padding_sides(word, sizes, windows, native.strides)]
+def _padding(native: nnx.Conv, layer: Layer) -> list[list[int]] | str:
+    """Cells (before, after) of each axis: Flax keeps the word, and XLA pads by this rule. Code of a
+    user's own may give numbers, or a word that is not ours, which is told as it is."""
+    sizes = layer.input_shapes[0][:-1]
+    padding = native.padding
+    if isinstance(padding, str):
+        if (word := padding.lower()) not in ("same", "valid", "causal"):
+            return word
+        dilation, strides = (
+            _by_axis(1 if given is None else given, len(sizes))
+            for given in (native.kernel_dilation, native.strides)
+        )
+        windows = extent(tuple(native.kernel_size), dilation)
+        return [list(side) for side in padding_sides(word, sizes, windows, strides)]
+    return [
+        [side, side] if isinstance(side, int) else list(side)
+        for side in _by_axis(padding, len(sizes))
+    ]
+
+
+def _by_axis(given: Any, rank: int) -> tuple[Any, ...]:
+    return (given,) * rank if isinstance(given, int) else tuple(given)
 
 
 def _cut_off(native: nnx.ConvTranspose, kind: Conv2dTranspose) -> list[list[int]]:

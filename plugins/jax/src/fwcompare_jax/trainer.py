@@ -42,8 +42,10 @@ class JaxTrainer:
         self._device = _device(job.spec.device.name)
         spec = job.spec
         self._model: Model = OwnModule(spec) if spec.framework.code else GraphLayers(job)
-        names, fixed = self._model.names, self._model.fixed
-        self._trained = nnx.All(nnx.Param, nnx.Not(nnx.PathIn(*fixed))) if fixed else nnx.Param
+        names = self._model.names
+        self._trained: Any = nnx.Param
+        if fixed := self._model.fixed:
+            self._trained = nnx.All(nnx.Param, lambda path, _: path not in fixed)
         # Every weight is imported, so none is drawn.
         abstract = nnx.eval_shape(self._model.build)
         self._model.check(abstract)
