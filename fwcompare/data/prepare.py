@@ -93,8 +93,8 @@ def _write(folder: Path, made: Source, raw: Raw) -> DataFolder:
     train, train_ids = parts["train"]
     inputs = IDENTITY
     if raw.tokens is None:
-        numbers = (made.mean, made.deviation) if made.mean and made.deviation else None
-        inputs = input_scale(made.normalize, train.inputs, train_ids, raw.pixel_range, numbers)
+        chosen = (made.mean, made.deviation) if made.mean and made.deviation else None
+        inputs = input_scale(made.normalize, train.inputs, train_ids, raw.pixel_range, chosen)
     targets = IDENTITY
     if raw.kind == "regression":
         targets = target_scale(train.targets, train_ids)
