@@ -23,7 +23,7 @@ AGAIN = "(again)"
 OWN_CODE = "(own code)"
 
 #: How an arm is told apart by what it does not have.
-_ABSENT = {"python": "own python", "code": ""}
+_ABSENT = {"processes": "1 process", "python": "own python", "code": ""}
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def load_run(folder: Path, record: RunRecord, cell: dict[str, Any] | None = None
         ("precision", spec.precision),
         ("device", spec.device.name),
         ("threads", str(spec.device.threads)),
+        ("processes", f"{spec.distributed.processes} processes" if spec.distributed.active else ""),
         ("python", spec.framework.python or ""),
         ("code", spec.framework.code.digest[:6] if spec.framework.code else ""),
     )

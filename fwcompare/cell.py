@@ -17,6 +17,8 @@ ARM_OPTIONS = (
     "precision",
     "device",
     "device.threads",
+    "distributed",
+    "distributed.processes",
 )
 
 #: What makes two cells of two commands the same one, whatever has changed below them.

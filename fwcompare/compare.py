@@ -255,7 +255,7 @@ def _standing(runs: Sequence[Run], base: Sequence[Run], standings: Standings) ->
     if spec.framework.python is not None:
         return Standing("unproven", "an interpreter of its own")
     unproven = Standing("unproven")
-    key = (spec.group, spec.framework.name, spec.execution, spec.device.name)
+    key = (spec.group, spec.framework.name, spec.execution, spec.place)
     found = standings.get(key, unproven)
     if spec.mixed and found.state == "proven":
         # Which operations a framework rounds to the half type is its own policy.

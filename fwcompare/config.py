@@ -37,15 +37,18 @@ from fwcompare.plugin import (
     installed,
     missing,
     own_code,
+    refusal,
     versions,
 )
 from fwcompare.preflight import Preflight, Subject, Verdict, hopeless, judge
+from fwcompare.ranks import taken_ports
 from fwcompare.record import FINAL_WEIGHTS, INITIAL_WEIGHTS
 from fwcompare.spec import (
     PROOF_PRECISIONS,
     Augment,
     Dataset,
     Device,
+    Distributed,
     Framework,
     Init,
     Measure,
@@ -281,7 +284,7 @@ class Configuration:
         self._check_top_level()
         self._check_judgement()
         spec = self._spec(progress)
-        reason = front(spec.framework.name).supports(spec)
+        reason = refusal(front(spec.framework.name), spec)
         if reason:
             name = spec.framework.name
             raise UnsupportedError(reason if name in reason else f"{name}: {reason}")
@@ -302,6 +305,10 @@ class Configuration:
         )
         if hopeless(subject) or looks:
             there = self.preflight.capacity(lambda: capacity.of_device(spec.device.name))
+            together = len(spec.distributed.local_ranks)
+            if there and together > 1:
+                words = f"its share for each of {together} processes allows"
+                there = Capacity(there.bytes // together, words)
             verdict = self.verdict(spec, subject, there)
             refused = verdict.fits in ("no", "never")
             if refused and (self.preflight.mode == "refuse" or hopeless(subject)):
@@ -310,7 +317,11 @@ class Configuration:
         return ""
 
     def subject(self, spec: RunSpec) -> Subject:
-        """What preflight looks at."""
+        """What preflight looks at: one process, with its share of a batch."""
+        training, work = spec.training, spec.distributed
+        if work.processes > 1:
+            share = replace(training, batch_size=max(training.batch_size // work.processes, 1))
+            spec = spec.but(training=share)
         data = DataFolder.open(Path(spec.dataset.folder), spec.task.reconstructs)
         return Subject.of(spec, spec.model.graph, data)
 
@@ -340,14 +351,15 @@ class Configuration:
         if self.preflight.mode == "skip":
             return spec
         found = self.subject(spec).expected(footprint(front(spec.framework.name)))
-        return spec.but(expected={"memory/expected_rss_mib": found.peak / MIB})
+        peak = found.peak * spec.distributed.processes
+        return spec.but(expected={"memory/expected_rss_mib": peak / MIB})
 
     def _check_top_level(self) -> None:
         known = {
             *("dataset", "task", "framework", "model", "optimizer", "scheduler", "device"),
             *("precision", "execution", "semantics", "init", "tracking", "seed", "trainer"),
             *("augment", "measure", "sweep", "compare", "parity", "paths", "experiment", "zoo"),
-            "preflight",
+            *("preflight", "distributed"),
         }
         for key in self.cfg:
             if key not in known:
@@ -382,7 +394,8 @@ class Configuration:
         )
         training = build(Training, self.section("trainer"), "trainer")
         init = self._init()
-        device = self._device()
+        distributed = build(Distributed, self.section("distributed"), "distributed")
+        device = self._device(len(distributed.local_ranks))
         scheduler = build(Scheduler, self.section("scheduler"), "scheduler")
         measure = build(Measure, self.section("measure"), "measure")
         framework = self._framework()
@@ -405,6 +418,8 @@ class Configuration:
                 f"{data.size('train')} samples.",
                 "Choose a smaller batch, or a larger dataset.",
             )
+        if distributed.active:
+            self._check_distributed(distributed, training, device, data)
         dataset = self.section("dataset")
         model, graph = self._model(data)
         if init.source:  # says now what does not fit
@@ -430,6 +445,7 @@ class Configuration:
             measure=measure,
             seed=seed,
             augment=augment,
+            distributed=distributed,
             sweep=convert(str | None, self.section("sweep").get("name"), "sweep.name"),
             versions={
                 "fwcompare": __version__,
@@ -483,7 +499,8 @@ class Configuration:
         folders = [Path(source) / "model" for source in self.sources]
         return [Path.cwd(), *(folder for folder in folders if folder.is_dir())]
 
-    def _device(self) -> Device:
+    def _device(self, processes: int = 1) -> Device:
+        """``processes`` share the cores of this machine."""
         section = self.section("device")
         name = str(section.get("name"))
         present = any(Path("/dev").glob("nvidia[0-9]*"))
@@ -501,7 +518,7 @@ class Configuration:
             raise RequestError(
                 f"device.threads={threads} is more than the {usable} cores of this process."
             )
-        threads = len(cores) if threads is None else threads
+        threads = max(len(cores) // processes, 1) if threads is None else threads
         return build(Device, {**section, "name": name, "threads": threads}, "device")
 
     def _init(self) -> Init:
@@ -603,6 +620,62 @@ class Configuration:
         if augment.crop > min(shape[:2]):
             raise RequestError(
                 f"augment.crop={augment.crop} is more than the {min(shape[:2])} pixels of an image."
+            )
+
+    @staticmethod
+    def _check_distributed(
+        work: Distributed, training: Training, device: Device, data: DataFolder
+    ) -> None:
+        batch, count = training.batch_size, work.processes
+        if batch % count:
+            fitting = [n for n in range(1, batch + 1) if not batch % n]
+            near = min(fitting, key=lambda n: abs(n - count))
+            whole = max(batch // count, 1) * count
+            raise RequestError(
+                f"trainer.batch_size={batch} does not split evenly over "
+                f"distributed.processes={count}.",
+                f"Choose distributed.processes={near}, or trainer.batch_size={whole}.",
+            )
+        left = data.size("train") % batch
+        if left % count and not training.drop_last:
+            raise RequestError(
+                f"trainer.drop_last=false: the last batch of {left} samples does not split evenly "
+                f"over distributed.processes={count}.",
+                "Choose trainer.drop_last=true, or another trainer.batch_size.",
+            )
+        if device.name != "cpu":
+            raise RequestError(
+                f"distributed={work.name} trains on CPUs alone; device is {device.name}.",
+                "Choose device=cpu, or distributed=none.",
+            )
+        if training.checkpoint_epochs or training.resume:
+            raise RequestError(
+                f"distributed={work.name} leaves no checkpoints and goes on from none.",
+                "Leave out trainer.checkpoint_epochs and trainer.resume.",
+            )
+        if work.hosts and len(work.hosts) > 1 and work.port is None:
+            raise RequestError(
+                "distributed.port is needed where there are several distributed.hosts: "
+                "all must know it.",
+                "Add one that is free on each, such as distributed.port=29500.",
+            )
+        hosts = work.hosts or ("127.0.0.1",)
+        own = hosts[work.host]
+        wanted = [] if work.port is None else [work.port + 1 + rank for rank in work.local_ranks]
+        if wanted and not work.host:
+            wanted.insert(0, wanted[0] - 1)
+        try:
+            taken = taken_ports(own, wanted or [0])
+        except OSError as error:
+            raise RequestError(
+                f"distributed.hosts: this machine has no address {own}: {error.strerror or error}.",
+                "distributed.host says which of them it is, counted from 0.",
+            ) from error
+        if taken:
+            raise RequestError(
+                f"Port {taken[0]} of {own} is in use; distributed.port={work.port} needs those up "
+                f"to {work.port + count if work.port else '?'}.",
+                "Choose another distributed.port.",
             )
 
     @staticmethod

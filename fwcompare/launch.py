@@ -24,8 +24,9 @@ from typing import IO, Any
 from fwcompare.errors import RequestError, RunError
 from fwcompare.graph import draw, load, save
 from fwcompare.locking import locked
-from fwcompare.plugin import Front, front
+from fwcompare.plugin import Front, front, meeting
 from fwcompare.probe import clock
+from fwcompare.ranks import NOTICE_SECONDS, RANKS, Ranks, free_ports
 from fwcompare.record import (
     EVENTS_FILE,
     INITIAL_WEIGHTS,
@@ -59,6 +60,13 @@ GRACE_SECONDS = 3.0
 RESERVE_BYTES = 1 << 18
 RESERVE_FILE = "reserve"
 
+#: Seconds that ranks have for ending by themselves once one of them has ended badly: as long as a
+#: rank waits for its framework to notice, and some for its record.
+RANKS_GRACE_SECONDS = NOTICE_SECONDS + 5.0
+
+#: Folder in a run folder with one for each of its ranks but the first of this machine.
+RANKS_FOLDER = "ranks"
+
 #: Events and lines of the log that go into the record of a run that is not ok.
 LAST_EVENTS = 5
 LAST_LINES = 20
@@ -80,6 +88,7 @@ WORKER_ROOMS = (
     "summary.py",
     "metrics.py",
     "probe.py",
+    "ranks.py",
     "footprint.py",
     "machine.py",
     "work.py",
@@ -154,17 +163,60 @@ def worker_cores(threads: int) -> list[int]:
     return (physical[::-1] + others)[:threads]
 
 
-def environment(spec: RunSpec, engine: Front, cores: Sequence[int] | None = None) -> dict[str, str]:
-    """The whole environment of a worker; ``cores`` as ``run`` takes them."""
+def rank_cores(given: Sequence[int], threads: int, local_rank: int) -> list[int]:
+    """Of the cores of all ranks of this machine those of one: its own, as far as there are
+    enough."""
+    first = local_rank * threads
+    return [given[number % len(given)] for number in range(first, first + threads)]
+
+
+def all_ranks(spec: RunSpec) -> list[Ranks]:
+    """The processes of this machine, for a run of several; empty for a run of one.
+
+    Raises:
+        OSError: there is no port left.
+    """
+    work = spec.distributed
+    if not work.active:
+        return []
+    hosts = work.hosts or ("127.0.0.1",)
+    each = work.processes // len(hosts)
+    if work.port is None:
+        ports = free_ports(1 + work.processes, hosts[0])
+    else:
+        ports = list(range(work.port, work.port + 1 + work.processes))
+    addresses = tuple(f"{hosts[rank // each]}:{port}" for rank, port in enumerate(ports[1:]))
+    return [
+        Ranks(rank, work.processes, f"{hosts[0]}:{ports[0]}", addresses, number, each, work.meet_s)
+        for number, rank in enumerate(work.local_ranks)
+    ]
+
+
+def environment(
+    spec: RunSpec,
+    engine: Front,
+    cores: Sequence[int] | None = None,
+    ranks: Ranks | None = None,
+) -> dict[str, str]:
+    """The whole environment of a worker, one of several perhaps; ``cores`` as ``run`` takes
+    them."""
     own = ordinary(os.environ)
     if spec.framework.python:
         for name in _PYTHON_VARIABLES:
             own.pop(name, None)
-    taken = worker_cores(spec.device.threads) if cores is None else cores
+    count = ranks.local_count if ranks else 1
+    taken = worker_cores(spec.device.threads * count) if cores is None else cores
+    together: Mapping[str, str] = {}
+    if ranks is not None:
+        if taken:
+            taken = rank_cores(taken, spec.device.threads, ranks.local_rank)
+        meet = meeting(engine)
+        together = {RANKS: ranks.to_json(), **(meet(ranks) if meet else {})}
     return {
         **own,
         **thread_environment(spec.device.threads),
         **engine.environment(spec),
+        **together,
         CORES: ",".join(map(str, taken)),
         LAUNCHED_AT: repr(clock()),
         PARENT: str(os.getpid()),
@@ -238,13 +290,14 @@ def run(
     listener: Listener | None = None,
     cores: Sequence[int] | None = None,
     look: Callable[[], None] | None = None,
+    do: Sequence[str] = (),
 ) -> RunRecord:
     """Run a spec in a fresh process and return its record; every end leaves a record.
 
     ``listener`` is told of events as they come. ``cores`` are those of the worker: None for the
     last ones, none at all for whichever the system gives. ``look`` is called a few times a second;
-    what it raises ends the run. Where not even a record can be written, the one that is returned
-    says so.
+    what it raises ends the run. ``do`` are other arguments for the worker, such as ``--trace``.
+    Where not even a record can be written, the one that is returned says so.
 
     Raises:
         RequestError: the interpreter cannot be started, or the weights do not fit.
@@ -268,8 +321,8 @@ def run(
             record = RunRecord(spec.run, "out_of_memory", why, started_ms, now_ms())
             return _kept(record, folder)
         watching = _Watching(folder / EVENTS_FILE, spec.training.timeout_s, listener, look)
-        variables = environment(spec, engine, cores)
-        return _watched(spec, folder, started_ms, log, variables, watching)
+        starting = _Starting(spec, engine, cores, do)
+        return _watched(starting, folder, started_ms, log, watching)
 
 
 def _not_begun(spec: RunSpec, folder: Path, started_ms: int, error: OSError) -> RunRecord:
@@ -295,48 +348,107 @@ class _Watching:
     look: Callable[[], None] | None
 
 
+@dataclass(frozen=True)
+class _Member:
+    """A worker that runs: the only one of its run, or one of the ranks of this machine."""
+
+    child: subprocess.Popen[bytes]
+    folder: Path
+    ranks: Ranks | None = None
+
+
+@dataclass(frozen=True)
+class _Starting:
+    """All that workers are started with."""
+
+    spec: RunSpec
+    engine: Front
+    cores: Sequence[int] | None
+    do: Sequence[str]
+
+    def one(self, folder: Path, log: IO[bytes], ranks: Ranks | None = None) -> _Member:
+        """Raises ``RequestError`` where the interpreter cannot be started."""
+        try:
+            child = subprocess.Popen(
+                [*worker_command(self.spec), *self.do, str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment(self.spec, self.engine, self.cores, ranks),
+                cwd=folder,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RequestError(
+                f"The interpreter {self.spec.framework.python} cannot be started: "
+                f"{error.strerror}.",
+                "Give framework.python the path of a Python 3.10 or newer.",
+            ) from error
+        return _Member(child, folder, ranks)
+
+    def all(self, folder: Path, log: IO[bytes], members: list[_Member]) -> None:
+        """Start the one worker, or every rank of this machine, each in a folder of its own."""
+        found = all_ranks(self.spec)
+        for ranks in found:
+            if not ranks.local_rank:
+                members.append(self.one(folder, log, ranks))
+                continue
+            own = folder / RANKS_FOLDER / str(ranks.rank)
+            (own / INITIAL_WEIGHTS).parent.mkdir(parents=True, exist_ok=True)
+            for name in (SPEC_FILE, INITIAL_WEIGHTS):
+                (own / name).unlink(missing_ok=True)
+                os.link(folder / name, own / name)
+            with (own / LOG_FILE).open("ab") as own_log:
+                members.append(self.one(own, own_log, ranks))
+        if not found:
+            members.append(self.one(folder, log))
+
+
 def _watched(
-    spec: RunSpec,
+    starting: _Starting,
     folder: Path,
     started_ms: int,
     log: IO[bytes],
-    variables: Mapping[str, str],
     watching: _Watching,
 ) -> RunRecord:
-    """Start the worker, wait for its end, and settle what that was."""
+    """Start the workers, wait for their end, and settle what that was."""
     kills = _out_of_memory_kills()
-    try:
-        child = subprocess.Popen(
-            [*worker_command(spec), str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=variables,
-            cwd=folder,
-            start_new_session=True,
-        )
-    except OSError as error:
-        _release(folder)
-        raise RequestError(
-            f"The interpreter {spec.framework.python} cannot be started: {error.strerror}.",
-            "Give framework.python the path of a Python 3.10 or newer.",
-        ) from error
+    spec = starting.spec
+    members: list[_Member] = []
+    first: _Member | None = None
     code: int | None = None
     reason, pruned = "", False
     try:
-        code = _wait(child, watching)
-        if code is None:
+        try:
+            starting.all(folder, log, members)
+        except RequestError:
+            _release(folder)
+            raise
+        except OSError as error:
+            for member in members:
+                _end(member.child)
+            members.clear()
+            return _not_begun(spec, folder, started_ms, error)
+        first = _wait(members, watching)
+        code = first.child.returncode if first else None
+        if first is None:
             reason = f"no end after trainer.timeout_s={spec.training.timeout_s:g} s"
+    except RequestError:
+        for member in members:
+            _end(member.child)
+        raise
     except Pruned as decided:
         reason, pruned = str(decided), True
     except BaseException as error:
         reason = f"ended by {_words(error)}"
         raise
     finally:
-        _end(child)
-        if code == -signal.SIGKILL and _out_of_memory_kills() > kills:
-            reason = "the worker was ended by the system's out-of-memory killer (SIGKILL)"
-        record = _settle(spec, folder, started_ms, code, reason)
+        if members:
+            for member in members:
+                _end(member.child)
+            if code == -signal.SIGKILL and _out_of_memory_kills() > kills:
+                reason = "the worker was ended by the system's out-of-memory killer (SIGKILL)"
+            record = _settle(spec, folder, started_ms, code, reason, first)
     if pruned and not record.ok:
         record = _kept(replace(record, status="pruned", reason=reason), folder)
     return record
@@ -376,36 +488,48 @@ def _out_of_memory_kills() -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
-def _wait(child: subprocess.Popen[bytes], watching: _Watching) -> int | None:
-    """The child's exit code, or None if its time is up."""
+def _wait(members: Sequence[_Member], watching: _Watching) -> _Member | None:
+    """The worker by whose end the run is to be judged: the only one, of several the first that
+    ended badly, or the leading one where none did. None if the time is up."""
     deadline = clock() + watching.timeout_s
     # Popen.wait with a timeout wakes up twenty times a second; the kernel's own word costs nothing.
-    ended = os.pidfd_open(child.pid)
+    ended = {os.pidfd_open(member.child.pid): member for member in members}
     poller = select.poll()
-    poller.register(ended, select.POLLIN)
+    for descriptor in ended:
+        poller.register(descriptor, select.POLLIN)
     try:
-        return _watch_events(child, poller, deadline, watching)
+        return _watch_events(ended, poller, deadline, watching)
     finally:
-        os.close(ended)
+        for descriptor in ended:
+            os.close(descriptor)
 
 
 def _watch_events(
-    child: subprocess.Popen[bytes], poller: select.poll, deadline: float, watching: _Watching
-) -> int | None:
+    ended: Mapping[int, _Member], poller: select.poll, deadline: float, watching: _Watching
+) -> _Member | None:
     listener, look = watching.listener, watching.look
     offset = 0
+    running = dict(ended)
+    leading = next(iter(ended.values()))
+    bad: list[_Member] = []
     while True:
         # Where nobody listens nothing needs looking at before the end.
         left = max(deadline - clock(), 0.0)
         pause = min(LOOK_SECONDS, left) if listener or look else left
-        poller.poll(math.ceil(pause * 1e3))
-        code = child.poll()
+        for descriptor, _ in poller.poll(math.ceil(pause * 1e3)):
+            member = running.pop(descriptor)
+            poller.unregister(descriptor)
+            if member.child.wait():
+                bad.append(member)
+                deadline = min(deadline, clock() + RANKS_GRACE_SECONDS)
         if listener:
             for event, behind in read_events(watching.events, offset):
                 listener(event)
                 offset = behind
-        if code is not None or clock() >= deadline:
-            return code
+        if not running or clock() >= deadline:
+            # What a signal ended had no say in it; others may have ended because of it.
+            bad.sort(key=lambda member: member.child.returncode >= 0)
+            return bad[0] if bad else None if running else leading
         if look:
             look()
 
@@ -430,17 +554,54 @@ def _end(child: subprocess.Popen[Any]) -> None:
 
 
 def _settle(
-    spec: RunSpec, folder: Path, started_ms: int, code: int | None, reason: str
+    spec: RunSpec,
+    folder: Path,
+    started_ms: int,
+    code: int | None,
+    reason: str,
+    first: _Member | None = None,
 ) -> RunRecord:
-    """The worker's own record or, where it left none, one made from what is there."""
+    """The worker's own record or, where it left none, one made from what is there.
+
+    ``first`` is the worker by whose end a run is judged, one of several ranks perhaps.
+    """
     _release(folder)
     record = RunRecord.read(folder)
+    if first is not None and first.folder != folder and code:
+        return _of_rank(spec, folder, started_ms, code, reason, first, record)
     if record is not None and record.ok:
         return record
     if record is None:
         status, reason = _classify(code, reason, log_tail(folder))
         record = _from_events(spec, folder, started_ms, status, reason)
     return _kept(_with_tails(record, folder), folder)
+
+
+def _of_rank(
+    spec: RunSpec,
+    folder: Path,
+    started_ms: int,
+    code: int,
+    reason: str,
+    first: _Member,
+    record: RunRecord | None,
+) -> RunRecord:
+    """The record of a run that another rank than the leading one has ended."""
+    own = RunRecord.read(first.folder)
+    if own is not None and not own.ok:
+        status, reason = own.status, own.reason
+    else:
+        status, reason = _classify(code, reason, log_tail(first.folder))
+    record = record or _from_events(spec, folder, started_ms, status, reason)
+    assert first.ranks is not None
+    reason = f"rank {first.ranks.rank} of {first.ranks.count}: {reason}"
+    ended = replace(
+        _with_tails(record, folder),
+        status=status,
+        reason=reason,
+        log_tail=log_tail(first.folder, LAST_LINES),
+    )
+    return _kept(ended, folder)
 
 
 def _classify(code: int | None, reason: str, tail: Sequence[str]) -> tuple[str, str]:

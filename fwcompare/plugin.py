@@ -25,6 +25,7 @@ from fwcompare.errors import RequestError, unknown
 from fwcompare.footprint import PLAIN, Footprint
 from fwcompare.graph import Graph, Weights, load
 from fwcompare.probe import Probe
+from fwcompare.ranks import Ranks
 from fwcompare.record import INITIAL_WEIGHTS
 from fwcompare.spec import NativeCode, RunSpec
 
@@ -47,6 +48,13 @@ class Job:
     feed: Feed
     #: The training images of each epoch, where they are changed anew; None: they are not.
     epochs: Epochs | None = None
+    #: The processes that train together, of which this is one; None: it trains alone.
+    ranks: Ranks | None = None
+
+    def share(self, feed: Feed) -> Feed:
+        """What this process trains on of a feed: its part of every batch, or all where it is
+        alone."""
+        return feed if self.ranks is None else feed.share(self.ranks.rank, self.ranks.count)
 
     @cached_property
     def stream(self) -> Stream | None:
@@ -68,6 +76,8 @@ class Job:
 
 def open_job(spec: RunSpec, folder: Path) -> tuple[Job, DataFolder]:
     """The job of a prepared run folder, and the dataset it belongs to.
+
+    Where the parent has started several processes for it, the job is that of this one.
 
     Raises:
         RequestError: the initial weights cannot be read or are of another model.
@@ -95,13 +105,18 @@ def open_job(spec: RunSpec, folder: Path) -> tuple[Job, DataFolder]:
     if spec.augment.active:
         fill = data.black or [0.0] * data.input_shape[-1]
         epochs = Epochs(train.inputs, spec.augment, spec.seed, fill, folder)
-    return Job(spec, graph, initial, train, feed, epochs), data
+    return Job(spec, graph, initial, train, feed, epochs, Ranks.from_environment()), data
 
 
 class Trainer(Protocol):
     """One engine. Built from a ``Job``; lives in the worker; is never told the time.
 
     Inputs and outputs of every method are NumPy arrays, channels last, in canonical layout.
+
+    Where ``job.ranks`` is given, every process has a trainer and calls ``fit``, ``activations`` and
+    ``gradients`` at the same time, with the same feeds and whole batches. It trains on
+    ``job.share(feed)``; losses, gradients and weights are those of all. ``predict`` and ``weights``
+    are called by one of them alone.
     """
 
     def __init__(self, job: Job) -> None:
@@ -211,7 +226,9 @@ class Front(Protocol):
 
     It may have a ``footprint`` besides: what the engine takes in memory and time, by which a run is
     judged before it is started; ``formats``, by name: the files that ``fwcompare export`` writes
-    with it; and ``native``, a ``NativeSide``, where it takes a model of the user's own.
+    with it; ``native``, a ``NativeSide``, where it takes a model of the user's own; and
+    ``meeting(ranks)``, the variables by which processes of the framework find each other, where
+    several of them can train one model.
     """
 
     #: Engine name: ``framework=<name>``, the tag in MLflow, the row in tables.
@@ -308,6 +325,21 @@ def missing(engine: Front) -> list[str]:
 def missing_engines() -> set[str]:
     """Installed engines whose framework is not."""
     return {name for name in installed() if missing(front(name))}
+
+
+def meeting(engine: Front) -> Callable[[Ranks], Mapping[str, str]] | None:
+    """What tells processes of the engine how to meet; None where each can only train alone."""
+    found: Callable[[Ranks], Mapping[str, str]] | None = getattr(engine, "meeting", None)
+    return found
+
+
+def refusal(engine: Front, spec: RunSpec) -> str | None:
+    """Why an engine cannot do this cell, in a sentence; None if it can."""
+    if reason := engine.supports(spec):
+        return reason
+    if spec.distributed.active and meeting(engine) is None:
+        return f"{engine.name} trains in one process alone. Choose distributed=none."
+    return None
 
 
 def formats(engine: Front) -> Mapping[str, Format]:

@@ -205,7 +205,7 @@ def achieved(
     of number without a measured peak.
     """
     rate = samples_per_s or record.metrics.get("perf/samples_per_s")
-    if not rate or spec.device.name != "cpu":
+    if not rate or spec.device.name != "cpu" or spec.distributed.active:
         return None
     for peak in peaks:
         same = peak.threads == spec.device.threads and peak.cpu == record.environment.get("cpu")

@@ -71,7 +71,8 @@ def execute(plan: Plan) -> tuple[Path, RunRecord]:
         display.begin(spec)
         record = launch.run(spec, folder, partial(display.event, spec.run))
         display.end(spec.run, label, record)
-    if plan.tracking.name != "none":
+    # One run, whatever its processes: that of rank 0 is tracked.
+    if plan.tracking.name != "none" and not spec.distributed.host:
         from fwcompare.tracker import track_run
 
         track_run(plan.tracking, plan.outputs, console, folder)

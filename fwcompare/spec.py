@@ -31,6 +31,10 @@ PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
 PROOF_PRECISIONS = ("float32", "float64")
 EXECUTIONS = ("native", "eager", "compiled")
 SEMANTICS = ("aligned", "native")
+#: How several processes may train one model.
+DISTRIBUTIONS_OF_WORK = ("none", "data_parallel")
+#: Whose samples normalise a batch where several processes share it.
+BATCH_NORMS = ("synchronised", "local")
 DECAYS = ("none", "l2", "decoupled")
 DECAY_SCOPES = ("all", "kernels")
 
@@ -340,6 +344,54 @@ class Device:
 
 
 @dataclass(frozen=True)
+class Distributed:
+    """``none`` trains in one process. In ``data_parallel`` each of several trains on its share of
+    every batch, a contiguous part of it, and all make one step with the mean of their gradients."""
+
+    name: str = "none"
+    #: Processes that share every batch; each has `device.threads` cores.
+    processes: int = 1
+    #: Whether batch normalisation sees the whole batch, as one process does (`synchronised`), or
+    #: each process its own share (`local`), which is another experiment.
+    batch_norm: str = "synchronised"
+    #: Addresses of the machines, each with as many of the processes; null: this one alone.
+    hosts: tuple[str, ...] | None = None
+    #: Which of the hosts this machine is, from 0, whose processes alone the command starts.
+    host: int = 0
+    #: First of the TCP ports at which processes meet, one and one more for each of them; null:
+    #: any that are free, on a single machine.
+    port: int | None = None
+    #: Seconds in which all processes must have met.
+    meet_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        _one_of("distributed", self.name, DISTRIBUTIONS_OF_WORK)
+        _require(self.processes >= 1, "distributed.processes", self.processes, "at least 1")
+        _one_of("distributed.batch_norm", self.batch_norm, BATCH_NORMS)
+        _finite("distributed.meet_s", self.meet_s, 0, strict=True)
+        if self.port is not None:
+            _require(0 < self.port < 2**16, "distributed.port", self.port, "from 1 to 65535")
+        hosts = len(self.hosts or "?")
+        wanted = "the number of one of distributed.hosts, counted from 0"
+        _require(0 <= self.host < hosts, "distributed.host", self.host, wanted)
+        if self.processes % hosts:
+            raise RequestError(
+                f"distributed.processes={self.processes} do not split evenly over the {hosts} "
+                "machines of distributed.hosts."
+            )
+
+    @property
+    def active(self) -> bool:
+        return self.name != "none"
+
+    @property
+    def local_ranks(self) -> range:
+        """The processes of this machine, by rank."""
+        each = self.processes // len(self.hosts or "?")
+        return range(self.host * each, (self.host + 1) * each)
+
+
+@dataclass(frozen=True)
 class Init:
     """Where the initial weights come from: a scheme, or ``source``, a file or another run."""
 
@@ -452,6 +504,7 @@ class RunSpec:
     sweep: str | None = None
     attempt: int = 1
     augment: Augment = field(default_factory=Augment)
+    distributed: Distributed = field(default_factory=Distributed)
     #: Versions of the core, the plugin and what the plugin requires, as the parent sees them.
     versions: dict[str, str] = field(default_factory=dict)
     #: What the parent expects of the run, as metrics: how much memory.
@@ -481,6 +534,21 @@ class RunSpec:
         return self.precision.removeprefix("mixed_")
 
     @property
+    def place(self) -> str:
+        """The kind of device, and how many processes share the work on it."""
+        if not self.distributed.active:
+            return self.device.name
+        return f"{self.device.name} x {self.distributed.processes}"
+
+    @property
+    def normalises_locally(self) -> bool:
+        """Whether batch normalisation sees less than the batch, so that the results are others."""
+        work = self.distributed
+        if work.processes == 1 or work.batch_norm != "local":
+            return False
+        return any(layer["kind"] == "batch_norm" for layer in self.model.layers)
+
+    @property
     def mathematics(self) -> dict[str, Any]:
         """The parts of the experiment that make a group, by option."""
         return {
@@ -499,6 +567,9 @@ class RunSpec:
             "init": self.init.mathematics,
             "semantics": self.semantics,
             "augment": self.augment,
+            "distributed.batch_norm": f"local x {self.distributed.processes}"
+            if self.normalises_locally
+            else "whole batch",
         }
 
     @cached_property
@@ -507,6 +578,8 @@ class RunSpec:
         parts = self.mathematics
         if not self.augment.active:
             del parts["augment"]  # as before there was any
+        if not self.normalises_locally:
+            del parts["distributed.batch_norm"]
         return _key(*parts.values())
 
     @cached_property
@@ -514,11 +587,13 @@ class RunSpec:
         """Key of what is compared inside a group, paired by seed."""
         fed = self.training.resident_mib
         code = self.framework.code
+        work = self.distributed
         return _key(
             *(self.framework.name, self.execution, self.precision),
             *(self.device, self.framework.python),
             *([] if fed is None else [fed]),
             *([] if code is None else [code.digest]),
+            *([[work.name, work.processes, len(work.hosts or "?")]] if work.active else []),
         )
 
     @cached_property

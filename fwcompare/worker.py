@@ -8,12 +8,13 @@ NumPy, safetensors and the one framework are all that this side needs.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 from fwcompare.atomic import write_text
 from fwcompare.machine import Conditions, between, cpu_name, own_cores, snapshot
 from fwcompare.probe import Memory, Observed, Phase, Probe, clock, require_finite
+from fwcompare.ranks import Meeting, Ranks
 from fwcompare.record import (
     EVENTS_FILE,
     FINAL_WEIGHTS,
+    INITIAL_WEIGHTS,
     SAMPLES_FILE,
     SPEC_FILE,
     EventFile,
@@ -44,6 +47,9 @@ LAUNCHED_AT = "FWCOMPARE_LAUNCHED_AT"
 CORES = "FWCOMPARE_CORES"
 #: Set by the parent: its process id.
 PARENT = "FWCOMPARE_PARENT"
+
+#: Argument of a worker that is to trace its run, and not to train it.
+TRACE = "--trace"
 
 #: Share of more cores than it was given at which a run is marked.
 CORES_TOLERANCE = 1.05
@@ -96,6 +102,13 @@ class _Run:
     conditions: Conditions | None = None
     #: The run and the epoch from which it goes on; empty where it began at the beginning.
     resumed: dict[str, Any] = field(default_factory=dict)
+    #: The other processes of the run; None where there are none.
+    meeting: Meeting | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process evaluates, and writes what all have come to."""
+        return self.meeting is None or self.meeting.ranks.leads
 
     def record(self, status: str, reason: str = "") -> RunRecord:
         return RunRecord(
@@ -117,28 +130,117 @@ class _Run:
         )
 
 
-def run(folder: Path) -> RunRecord:
-    """Run the spec in ``folder`` and write its record there, whatever happens."""
+def run(folder: Path, work: Callable[[_Run], None] | None = None) -> RunRecord:
+    """Run the spec in ``folder`` and write its record there, whatever happens.
+
+    ``work`` is another thing to do with the run than all its phases.
+    """
     spec = RunSpec.read(folder / SPEC_FILE)
     events = EventFile(folder / EVENTS_FILE)
     state = _Run(spec, folder, events, now_ms())
     events.write("start", run=spec.run, pid=os.getpid())
     try:
-        _phases(state)
+        if ranks := Ranks.from_environment():
+            _meet(state, ranks)
+        (work or _phases)(state)
+        if state.meeting:
+            _join(state, state.meeting)
         status, reason = "ok", ""
     except Exception as error:
         with contextlib.suppress(OSError):  # the log may be on a full disk
             _log(error)
         status, reason = _classify(error)
+        if state.meeting and state.meeting.has_lost():  # then the error is a consequence
+            status, reason = "failed", state.meeting.lost
+    record = _ended(state, status, reason)
+    with contextlib.suppress(OSError):  # the record says it too
+        events.close()
+    if state.meeting:
+        state.meeting.close()
+    return record
+
+
+def _ended(state: _Run, status: str, reason: str) -> RunRecord:
+    """Write the record, then the last event."""
     launched = float(os.environ.get(LAUNCHED_AT, "nan"))
     if launched == launched:  # a warm worker was not launched for this run
         state.metrics["time/total_s"] = clock() - launched
     record = state.record(status, reason)
-    record.write(folder)
+    record.write(state.folder)
     with contextlib.suppress(OSError):  # the record says it too
-        events.write("end", status=status, reason=reason)
-        events.close()
+        state.events.write("end", status=status, reason=reason)
     return record
+
+
+def _meet(state: _Run, ranks: Ranks) -> None:
+    """Meet the other processes of the run, and agree on what it is.
+
+    Raises:
+        RunError: they have not come, or are about to do something else.
+    """
+    spec = state.spec
+    weights = (state.folder / INITIAL_WEIGHTS).read_bytes()
+    identity = {
+        "what is to be done": "a trace" if TRACE in sys.argv else "training",
+        "the experiment (group)": spec.group,
+        "the arm": spec.arm,
+        "the engine": spec.framework.name,
+        "the precision": spec.precision,
+        "the seed": spec.seed,
+        "the digest of the data": spec.dataset.digest,
+        "the digest of the initial weights": hashlib.sha256(weights).hexdigest(),
+        "Python": platform.python_version(),
+        "the processes": ranks.count,
+        "versions": {f"the version of {name}": v for name, v in spec.versions.items()},
+    }
+    state.meeting = Meeting(ranks, identity)
+
+    def abandon(reason: str) -> None:
+        """In a thread: this process waits for one that has gone."""
+        _ended(state, "failed", reason)
+        os._exit(1)
+
+    state.meeting.abandon = abandon
+
+
+def _join(state: _Run, meeting: Meeting) -> None:
+    """Let all ranks come to their end, and take into the record what each has seen."""
+    own = {
+        "rank": meeting.ranks.rank,
+        "host": meeting.ranks.host,
+        "cores": own_cores(),
+        "peak_rss_mib": state.metrics.get("memory/peak_rss_mib"),
+        "cores_used": state.cores_used,
+        "trained_weights": state.digests.get("trained_weights"),
+        "warnings": state.warnings,
+    }
+    ranks = meeting.together("end", own)
+    meeting.over()
+    state.facts["ranks"] = ranks
+    if not state.metrics:
+        return
+    state.metrics["distributed/processes"] = len(ranks)
+    for key, name in (
+        ("peak_rss_mib", "memory/peak_rss_mib"),
+        ("cores_used", "perf/cpu_cores_used"),
+    ):
+        told = [rank[key] for rank in ranks if rank[key] is not None]
+        if len(told) == len(ranks):
+            state.metrics[name] = sum(told)
+    for rank in ranks:
+        if rank["trained_weights"] != own["trained_weights"]:
+            state.warnings.append(
+                f"rank {rank['rank']} ended with other weights than rank {own['rank']}"
+            )
+        if rank["rank"] != own["rank"]:
+            state.warnings += [f"rank {rank['rank']}: {said}" for said in rank["warnings"]]
+    here = [rank for rank in ranks if rank["host"] == own["host"]]
+    cores = {core for rank in here for core in rank["cores"]}
+    if len(cores) < sum(len(rank["cores"]) for rank in here):
+        state.warnings.append(
+            f"{len(here)} processes share {len(cores)} core{'s' * (len(cores) > 1)}: "
+            "their times say nothing of scaling"
+        )
 
 
 def lacks_memory(text: str) -> bool:
@@ -199,6 +301,8 @@ def _phases(state: _Run) -> None:
     }
 
     def evaluate(trainer: Any, split: str) -> dict[str, float]:
+        if not state.leads:
+            return {}
         arrays = data.split(split, dtype)
         if not len(arrays):
             return {}
@@ -232,6 +336,8 @@ def _phases(state: _Run) -> None:
     with probe.phase("build"):
         trainer = trainer_class(job)
         trainer.synchronize()
+    if state.meeting:  # or the first step would last until the last of them was built
+        state.meeting.together("built")
     probe.synchronize_with(trainer.synchronize)
     probe.count_with(lambda: trainer.facts().get("compilations"))
     state.facts = trainer.facts()
@@ -247,6 +353,11 @@ def _phases(state: _Run) -> None:
                 _require_drawn(job)
             state.conditions = between(before, snapshot(cores), cores)
             state.warnings += state.conditions.warnings()
+        if state.meeting:
+            state.digests["trained_weights"] = canonical.digest(_trained(trainer, graph))
+        if not state.leads:
+            state.facts = trainer.facts()
+            return
         with probe.phase("eval"):
             state.metrics |= evaluate(trainer, "test")
         require_finite(state.metrics, "test/loss")
@@ -265,6 +376,19 @@ def _phases(state: _Run) -> None:
     finally:
         state.cores_used = probe.cores_used
         _summarise(state, graph, trainer.peak_device_bytes(), summary)
+
+
+def _trained(trainer: Any, graph: Any) -> dict[str, Any]:
+    """The weights that a step changes. Statistics of a share of the batch are each rank's own."""
+    weights = trainer.weights()
+    return {name: weights[name] for name, parameter in graph.parameters() if parameter.trainable}
+
+
+def _traced(state: _Run) -> None:
+    """Trace the run instead of training it, for a proof."""
+    from fwcompare.parity.trace import trace
+
+    trace(state.folder)
 
 
 def _draw_ahead(job: Job, state: _Run, epoch: int) -> None:
@@ -605,7 +729,7 @@ def main(arguments: list[str]) -> int:
         _serve()  # ends with its standard input, and may outlive the thread that started it
         return 0
     _die_with_parent()
-    record = run(Path(arguments[0]))
+    record = run(Path(arguments[-1]), _traced if TRACE in arguments else None)
     return 0 if record.ok else 1
 
 

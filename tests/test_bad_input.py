@@ -7,6 +7,8 @@ import pytest
 
 from fwcompare.graph import save
 
+TOGETHER = ["distributed=data_parallel"]
+
 CASES = [
     (["optimizer.lrr=1"], ["optimizer.lrr", "Did you mean 'optimizer.lr'"]),
     (["modle=cnn"], ["modle", "Did you mean 'model'"]),
@@ -59,6 +61,28 @@ CASES = [
     (["framework.python=/nowhere/python"], ["/nowhere/python"]),
     (["framework.python=/usr/bin"], ["/usr/bin", "no interpreter"]),
     (["framework=jax", "execution=eager"], ["eager"]),
+    (["distributed=data_paralel"], ["data_paralel", "Did you mean 'data_parallel'"]),
+    (["distributed.processes=2"], ["distributed.processes"]),
+    ([*TOGETHER, "distributed.processes=0"], ["distributed.processes", "at least 1"]),
+    ([*TOGETHER, "distributed.processes=3"], ["batch_size=64", "processes=3", "processes=2"]),
+    ([*TOGETHER, "distributed.processes=128"], ["batch_size=64", "processes=128", "processes=64"]),
+    (
+        [*TOGETHER, "distributed.processes=8", "trainer.drop_last=false"],
+        ["last batch of", "processes=8", "drop_last=true"],
+    ),
+    ([*TOGETHER, "distributed.port=70000"], ["distributed.port", "65535"]),
+    ([*TOGETHER, "distributed.hosts=[a,b]"], ["distributed.port", "29500"]),
+    ([*TOGETHER, "distributed.hosts=[203.0.113.7]"], ["no address 203.0.113.7"]),
+    ([*TOGETHER, "distributed.host=1"], ["distributed.host", "counted from 0"]),
+    ([*TOGETHER, "distributed.batch_norm=global"], ["global", "local, synchronised"]),
+    ([*TOGETHER, "trainer.checkpoint_epochs=1"], ["no checkpoints", "checkpoint_epochs"]),
+    ([*TOGETHER, "framework=keras"], ["keras_tensorflow", "model.fit", "tensorflow"]),
+    ([*TOGETHER, "framework=keras_torch"], ["keras_torch", "pytorch"]),
+    ([*TOGETHER, "execution=compiled"], ["torch.compile", "execution=native"]),
+    (
+        [*TOGETHER, "framework=jax", "model=cnn_bn", "distributed.batch_norm=local"],
+        ["jax", "batch_norm=synchronised"],
+    ),
     (["dataset=npz", "dataset.params.file=none.npz"], ["none.npz"]),
     (["dataset=synthetic_tokens"], ["flatten", "token ids", "embedding"]),
     (["model=lstm"], ["embedding", "token ids", "[8, 8, 1]"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -175,6 +176,8 @@ class Feed:
         self.drop_last = drop_last
         #: Steps of the whole training that lie before this feed; 0 but for a part of a feed.
         self.first_step = first_step
+        #: Which of how many processes it is for, each with its part of every batch.
+        self.rank, self.ranks = 0, 1
         whole, rest = divmod(samples, batch_size)
         self.steps_per_epoch = whole + (rest > 0 and not drop_last)
         self.total_steps = self.steps_per_epoch * epochs
@@ -184,9 +187,19 @@ class Feed:
     def part(self, first_step: int, end_step: int) -> Feed:
         """The steps from ``first_step`` up to but not including ``end_step`` of this feed."""
         epochs = -(-end_step // max(self.steps_per_epoch, 1))
-        return Feed(
-            self.samples, self.batch_size, epochs, self.seed, self.drop_last, end_step, first_step
-        )
+        whole = self.batch_size * self.ranks
+        found = Feed(self.samples, whole, epochs, self.seed, self.drop_last, end_step, first_step)
+        return found if self.ranks == 1 else found.share(self.rank, self.ranks)
+
+    def share(self, rank: int, ranks: int) -> Feed:
+        """The same batches for one of several processes: a contiguous part of each.
+
+        All batches must split evenly, so that the mean of the processes' losses is the batch's.
+        """
+        found = copy(self)
+        found.batch_size = self.batch_size // ranks
+        found.rank, found.ranks = rank, ranks
+        return found
 
     @property
     def epochs(self) -> range:
@@ -216,7 +229,7 @@ class Feed:
 
     def batch_sizes(self, epoch: int) -> list[int]:
         first, end = self._bounds(epoch)
-        last = self.samples - (self.steps_per_epoch - 1) * self.batch_size
+        last = self.samples // self.ranks - (self.steps_per_epoch - 1) * self.batch_size
         sizes = [self.batch_size] * (end - first)
         if sizes and end == self.steps_per_epoch:
             sizes[-1] = min(last, self.batch_size)
@@ -226,7 +239,19 @@ class Feed:
         """Sample ids of this epoch in order, int64, those of dropped batches left out."""
         first, end = self._bounds(epoch)
         whole = _order(self.samples, self.seed, epoch)
+        if self.ranks > 1:
+            return self._shared(whole, first, end)
         return whole[first * self.batch_size : end * self.batch_size]
+
+    def _shared(self, whole: np.ndarray, first: int, end: int) -> np.ndarray:
+        """This process's part of each batch, one after another."""
+        size = self.batch_size * self.ranks
+        parts = []
+        for step in range(first, end):
+            batch = whole[step * size : (step + 1) * size]
+            each = len(batch) // self.ranks
+            parts.append(batch[self.rank * each : (self.rank + 1) * each])
+        return np.concatenate(parts) if parts else whole[:0]
 
     def batches(self, epoch: int) -> Sequence[np.ndarray]:
         """Sample ids of each batch."""

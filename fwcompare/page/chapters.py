@@ -173,7 +173,7 @@ def _same(
         spec = runs[0].spec
         proof = None
         if spec:
-            key = (spec.group, runs[0].engine, spec.execution, spec.device.name)
+            key = (spec.group, runs[0].engine, spec.execution, spec.place)
             proof = proofs.get(key)
         if proof is not None and proof.rungs:
             climbed[label] = proof

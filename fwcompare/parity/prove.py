@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fwcompare import launch
 from fwcompare.config import require_ready
 from fwcompare.errors import FwcompareError, RequestError, RunError, unknown
 from fwcompare.graph import load, save
@@ -30,9 +31,10 @@ from fwcompare.parity.ladder import (
     tolerances,
 )
 from fwcompare.parity.trace import Trace
-from fwcompare.plugin import distribution, front, own_code, versions
+from fwcompare.plugin import distribution, front, own_code, refusal, versions
 from fwcompare.record import INITIAL_WEIGHTS, write_json
-from fwcompare.spec import Framework, RunSpec
+from fwcompare.spec import Distributed, Framework, RunSpec
+from fwcompare.worker import TRACE
 
 #: Raised when what a proof compares or accepts changes, so that an older one is not reused.
 PROOF_VERSION = 2
@@ -115,6 +117,11 @@ def for_proof(spec: RunSpec, precision: str, steps: int) -> tuple[RunSpec, list[
     if precision == "float32" and steps > SMOKE_STEPS:
         notes.append(f"float32: a smoke test of {SMOKE_STEPS} steps; float64 proves")
         steps = SMOKE_STEPS
+    if spec.distributed.active:
+        count = spec.distributed.processes
+        notes.append(f"{count} process{'es' * (count > 1)} against one")
+    if spec.normalises_locally:
+        notes.append("distributed.batch_norm=local: each process has statistics of its own share")
     most = spec.training.max_steps
     training = replace(
         spec.training, max_steps=steps if most is None else min(steps, most), timeout_s=600.0
@@ -163,6 +170,10 @@ def prove(
         RequestError: the reference is not installed or cannot do this experiment.
     """
     base, notes = for_proof(spec, precision, steps)
+    if mutations and base.distributed.active:
+        raise RequestError(
+            "Deliberate errors are switched on in one process.", "Leave out distributed=."
+        )
     for engine in dict.fromkeys([reference, *engines]):
         if code := for_engine(base, engine, base.execution).framework.code:
             notes.append(f"{engine}: own code, {code.shown}")
@@ -197,6 +208,8 @@ def _key(base: RunSpec, engines: Iterable[str], reference: str, precision: str) 
         found = for_engine(base, engine, base.execution)
         code = found.framework.code
         own = [code.digest] if code else []
+        work = found.distributed
+        own += [f"{work.name} {work.processes} {work.batch_norm}"] if work.active else []
         parts.append([engine, found.execution, found.versions, *own])
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -222,7 +235,9 @@ class _Proving:
     def run(
         self, engines: Sequence[str], mutations: Mapping[str, str], notes: tuple[str, ...]
     ) -> Proof:
-        spec = for_engine(self.base, self.reference, "native")
+        # The reference is one process, whatever the others are.
+        alone = self.base.but(distributed=Distributed())
+        spec = for_engine(alone, self.reference, "native")
         if reason := front(self.reference).supports(spec):
             raise RequestError(
                 f"The reference {self.reference} cannot do this: {reason}",
@@ -230,10 +245,13 @@ class _Proving:
             )
         execution = self.base.execution
         same = front(self.reference).same_execution.get(execution, execution) == spec.execution
-        itself = same and not mutations  # in another execution the reference is one more engine
+        # In another execution, and as several processes, the reference is one more engine.
+        itself = same and not mutations and not self.base.distributed.active
         others = [engine for engine in engines if engine != self.reference or not itself]
         # The reference is traced twice; the second trace tells what rounding alone does.
-        with ThreadPoolExecutor(max_workers=max(len(os.sched_getaffinity(0)), 1)) as threads:
+        # Ranks have the cores, and on other machines the order of the engines, for themselves.
+        cores = 1 if self.base.distributed.active else max(len(os.sched_getaffinity(0)), 1)
+        with ThreadPoolExecutor(max_workers=cores) as threads:
             base = threads.submit(self.traced, spec, "reference")
             nudged = threads.submit(self.traced, spec, "nudged", None, True)
             found = {
@@ -262,7 +280,7 @@ class _Proving:
     def attempt(self, engine: str, mutation: str | None) -> Trace | Verdict:
         """The trace of an engine, or a verdict that says why there is none."""
         spec = for_engine(self.base, engine, self.base.execution)
-        if reason := front(engine).supports(spec):
+        if reason := refusal(front(engine), spec):
             return Verdict(engine, spec.execution, "unsupported", (), reason)
         try:
             return self.traced(spec, engine, mutation)
@@ -274,12 +292,17 @@ class _Proving:
     ) -> Trace:
         self.progress(name, "tracing")
         folder = self.scratch / name
-        prepare(spec, folder)
-        if nudge:
-            _nudge(spec, folder)
-        reply = self.pool.trace(spec, folder, mutation)
-        if reply["status"] != "ok":
-            raise RunError(f"{spec.framework.name} {reply['status']}: {reply['reason']}")
+        if spec.distributed.active:
+            record = launch.run(spec, folder, do=[TRACE])  # a process that is warm is one
+            status, reason = record.status, record.reason
+        else:
+            prepare(spec, folder)
+            if nudge:
+                _nudge(spec, folder)
+            reply = self.pool.trace(spec, folder, mutation)
+            status, reason = reply["status"], reply["reason"]
+        if status != "ok":
+            raise RunError(f"{spec.framework.name} {status}: {reason}")
         self.progress(name, "traced")
         return Trace.read(folder)
 

@@ -101,7 +101,7 @@ def _blocks(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[RunSpec]]:
     for run in runs:
         if run.spec is not None and run.spec.framework.python is None and run.record.ok:
             spec = run.spec
-            blocks.setdefault((spec.group, spec.execution, spec.device.name), []).append(spec)
+            blocks.setdefault((spec.group, spec.execution, spec.place), []).append(spec)
     return blocks
 
 

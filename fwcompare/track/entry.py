@@ -80,6 +80,7 @@ class Entry:
         spec = self.spec
         rare = [spec.execution] if spec.execution != "native" else []
         rare += [spec.precision] if spec.precision != "float32" else []
+        rare += [f"x{spec.distributed.processes}"] if spec.distributed.active else []
         return " ".join([f"{spec.framework.name}/{spec.model.name}", *rare, f"s{spec.seed}"])
 
     @property
@@ -104,6 +105,8 @@ class Entry:
             "arm": spec.arm,
             "cell": spec.cell,
         }
+        if spec.distributed.active:
+            own["processes"] = spec.distributed.processes
         if record.reason:
             own["reason"] = record.reason
         if spec.sweep:
@@ -120,6 +123,8 @@ class Entry:
         """What ran and how it ended, in Markdown, for somebody who sees this run alone."""
         spec, record = self.spec, self.record
         threads = "1 thread" if spec.device.threads == 1 else f"{spec.device.threads} threads"
+        if spec.distributed.active:
+            threads = f"{spec.distributed.processes} processes of {threads} each"
         lines = [
             f"**{spec.framework.name}** trains `{spec.model.name}` on `{spec.dataset.name}`"
             f" ({spec.task.name}) with `{spec.optimizer.name}`, learning rate"
@@ -128,11 +133,22 @@ class Entry:
             f"{spec.precision} on {spec.device.name} with {threads}; {spec.semantics} semantics,"
             f" {spec.execution} execution.",
         ]
+        lines += list(self._ranks())
         if not record.ok:
             lines.append(f"Ended as **{record.status}**: {record.reason}")
         lines += [f"- {warning}" for warning in record.warnings]
         lines.append(f"Run folder: `{self.folder.absolute()}`")
         return "\n\n".join(lines)
+
+    def _ranks(self) -> Iterator[str]:
+        """What each process of a distributed run has taken, a line each."""
+        ranks = self.record.facts.get("ranks", [])
+        for rank in ranks if isinstance(ranks, list) else []:
+            with suppress(KeyError, TypeError):
+                yield (
+                    f"- rank {rank['rank']} on {rank['host']}, cores {rank['cores']}: "
+                    f"peak {rank['peak_rss_mib']:.0f} MiB"
+                )
 
     @property
     def graph(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from fwcompare.footprint import Footprint
 from fwcompare.plugin import Format, NativeSide
+from fwcompare.ranks import Ranks
 from fwcompare.spec import RunSpec
 
 
@@ -56,7 +57,20 @@ class JaxFront:
             "NVIDIA_TF32_OVERRIDE": "0",
         }
 
+    def meeting(self, ranks: Ranks) -> Mapping[str, str]:
+        """Where ``jax.distributed.initialize`` finds the others; on a CPU it joins them by gloo."""
+        return {
+            "JAX_COORDINATOR_ADDRESS": ranks.addresses[0],
+            "JAX_COORDINATOR_BIND_ADDRESS": ranks.addresses[0],
+            "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+        }
+
     def supports(self, spec: RunSpec) -> str | None:
+        if spec.normalises_locally:
+            return (
+                "jax's step is one function of the whole batch, over which it normalises. "
+                "Choose distributed.batch_norm=synchronised."
+            )
         if spec.execution == "eager":
             return (
                 "jax has no execution=eager worth timing: without jit every operation is compiled "

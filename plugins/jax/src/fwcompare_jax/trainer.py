@@ -23,6 +23,7 @@ from fwcompare_jax import audit, checkpoint, optimizers, precision
 from fwcompare_jax.layers import Path
 from fwcompare_jax.model import GraphLayers, Model
 from fwcompare_jax.own import OwnModule
+from fwcompare_jax.parallel import Together
 
 Leaves = list[jax.Array]
 
@@ -39,6 +40,7 @@ class JaxTrainer:
     def __init__(self, job: Job) -> None:
         """Raises ``UnsupportedError`` if the device or a layer kind is not there."""
         self._job = job
+        self._together = Together(job.ranks) if job.ranks else None
         self._device = _device(job.spec.device.name)
         spec = job.spec
         self._model: Model = OwnModule(spec) if spec.framework.code else GraphLayers(job)
@@ -68,20 +70,34 @@ class JaxTrainer:
         state = self._params, self._rest, self._optimizer.init(self._params)
         # What a step returns is committed to the device of its data. Were the first step given
         # anything that is not, the second would be compiled anew.
-        self._params, self._rest, self._slots, self._scale = jax.device_put(
-            (*state, precision.loss_scale(spec)), self._device
+        self._params, self._rest, self._slots, self._scale = self._placed(
+            (*state, precision.loss_scale(spec))
         )
         self._criterion = LOSSES[job.spec.task.loss]
         self._stream = job.stream
         step = self._traced_step
         if self._stream is None:
-            self._inputs = jax.device_put(job.train.inputs, self._device)
-            self._targets = jax.device_put(job.train.targets, self._device)
+            self._inputs = self._placed(job.train.inputs)
+            self._targets = self._placed(job.train.targets)
             step = self._traced_gathering_step
-        self._step = jax.jit(step, donate_argnums=(0, 1, 2))
+        # Over several processes, what a step returns is on every device, as what it is given.
+        spread = {"out_shardings": self._together.everywhere} if self._together else {}
+        self._step = jax.jit(step, donate_argnums=(0, 1, 2), **spread)
         self._outputs = jax.jit(self._traced_outputs)
         self._activations = jax.jit(self._traced_activations, static_argnames="training")
-        self._loss_and_gradients = jax.jit(jax.value_and_grad(self._loss, has_aux=True))
+        self._loss_and_gradients = jax.jit(jax.value_and_grad(self._loss, has_aux=True), **spread)
+
+    def _placed(self, tree: Any) -> Any:
+        """Arrays where a step takes them from."""
+        if self._together is not None:
+            return self._together.spread(tree)
+        return jax.device_put(tree, self._device)
+
+    def _own(self) -> tuple[Leaves, Leaves]:
+        """Weights and the rest for what this process computes by itself."""
+        if self._together is None:
+            return self._params, self._rest
+        return self._together.here(self._params), self._together.here(self._rest)
 
     def _merge(self, definition: nnx.GraphDef[Any], params: Leaves, rest: Leaves) -> Any:
         return nnx.merge(
@@ -139,7 +155,7 @@ class JaxTrainer:
         return self._model.activations(self._merge(definition, params, rest), inputs)
 
     def fit(self, feed: Feed, probe: Probe) -> None:
-        step = self._step
+        step, feed = self._step, self._job.share(feed)
         for epoch in feed.epochs:
             probe.epoch_begin(epoch)
             losses: Leaves = []
@@ -159,14 +175,19 @@ class JaxTrainer:
         """What a step takes of the data: all of them and the ids of a batch, which it gathers on
         the device, or a batch of data that are not held in memory."""
         if self._stream is None:
-            return self._inputs, self._targets, ids.astype(np.int32)
-        return self._stream.take(epoch, ids)
+            numbers = ids.astype(np.int32)
+            if self._together is not None:
+                return self._inputs, self._targets, self._together.joined(numbers)
+            return self._inputs, self._targets, numbers
+        taken = self._stream.take(epoch, ids)
+        return taken if self._together is None else tuple(map(self._together.joined, taken))
 
     def batches(self, feed: Feed) -> Iterator[Any]:
+        feed = self._job.share(feed)
         return (self._fed(epoch, ids) for epoch in feed.epochs for ids in feed.batches(epoch))
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
-        return np.asarray(self._outputs(self._params, self._rest, inputs))
+        return np.asarray(self._outputs(*self._own(), inputs))
 
     def synchronize(self) -> None:
         jax.block_until_ready((self._params, self._slots))
@@ -179,11 +200,15 @@ class JaxTrainer:
         return found
 
     def activations(self, inputs: np.ndarray, training: bool) -> dict[str, np.ndarray]:
-        found = self._activations(self._params, self._rest, inputs, training=training)
+        found = self._activations(*self._own(), inputs, training=training)
         return {name: np.asarray(output) for name, output in found.items()}
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
-        (loss, _), gradients = self._loss_and_gradients(self._params, self._rest, inputs, targets)
+        batch: tuple[Any, Any] = inputs, targets
+        if self._together is not None:
+            own = self._together.ranks.share(len(inputs))
+            batch = self._together.joined(inputs[own]), self._together.joined(targets[own])
+        (loss, _), gradients = self._loss_and_gradients(self._params, self._rest, *batch)
         return float(loss), self._named(gradients)
 
     def slots(self) -> dict[str, Weights]:
@@ -246,6 +271,7 @@ class JaxTrainer:
             "compilations": sum(function._cache_size() for function in jitted),
             "precision_policy": precision.facts(self._job.spec),
             **({"loss_scale": float(self._scale.scale)} if self._scale else {}),
+            **({"distributed": "jax.distributed, the batch sharded"} if self._together else {}),
         }
 
     def peak_device_bytes(self) -> int | None:
@@ -279,7 +305,7 @@ def _beginnings(model: Model, places: Sequence[Path], shapes: Leaves, weights: W
 
 def _device(name: str) -> jax.Device:
     try:
-        return jax.devices(name)[0]
+        return jax.local_devices(backend=name)[0]
     except RuntimeError as error:
         raise UnsupportedError(
             f"jax finds no device '{name}' here: {error}.",

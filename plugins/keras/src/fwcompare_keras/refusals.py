@@ -7,12 +7,31 @@ from collections.abc import Callable, Iterable
 from fwcompare.graph import Layer
 from fwcompare.spec import RunSpec
 
+#: Why several processes cannot train one model, by engine.
+_ALONE = {
+    "keras_tensorflow": (
+        "keras_tensorflow: Keras 3's model.fit does not train under MultiWorkerMirroredStrategy. "
+        "Choose framework=tensorflow, which trains Keras layers in its own loop."
+    ),
+    "keras_torch": (
+        "keras_torch: Keras 3's model.fit knows nothing of DistributedDataParallel. "
+        "Choose framework=pytorch or framework=lightning."
+    ),
+    "keras_jax": (
+        "keras_jax: model.fit over the processes of keras.distribution is not built. "
+        "Choose framework=jax."
+    ),
+}
+
 #: Why a layer cannot be done; None if it can.
 Rule = Callable[[Layer], str | None]
 
 
 def refusal(engine: str, spec: RunSpec, rules: Iterable[Rule]) -> str | None:
-    """The first layer that a rule refuses, in a sentence; None if there is none."""
+    """Why an engine cannot train as asked, in a sentence, such as the first layer that a rule
+    refuses; None if it can."""
+    if spec.distributed.active and engine in _ALONE:
+        return _ALONE[engine]
     rules = list(rules)
     for layer in spec.model.graph.layers:
         for rule in rules:

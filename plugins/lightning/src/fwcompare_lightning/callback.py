@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from torch import Tensor
 
 from fwcompare.data.batches import Feed
 from fwcompare.probe import Probe
-from fwcompare_pytorch.trainer import fetch
 
 
 class ProbeCallback(pl.Callback):
     """Tells of each epoch and each step, and keeps the losses on the device until it ends."""
 
-    def __init__(self, feed: Feed, probe: Probe) -> None:
-        self.feed, self.probe = feed, probe
+    def __init__(
+        self, feed: Feed, probe: Probe, fetch: Callable[[Sequence[Tensor]], np.ndarray]
+    ) -> None:
+        self.feed, self.probe, self.fetch = feed, probe, fetch
         self.losses: list[Tensor] = []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -39,4 +41,4 @@ class ProbeCallback(pl.Callback):
         self.probe.step()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.probe.epoch_end(partial(fetch, self.losses))
+        self.probe.epoch_end(partial(self.fetch, self.losses))

@@ -9,7 +9,9 @@ from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.utilities.warnings import PossibleUserWarning
+from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from fwcompare.audit.settings import Settings
@@ -55,12 +57,12 @@ class LightningTrainer(PyTorchTrainer):
     def fit(self, feed: Feed, probe: Probe) -> None:
         trainer = pl.Trainer(
             accelerator="gpu" if self.device.type == "cuda" else "cpu",
-            devices=1,
+            **self.processes(),
             precision=_PRECISIONS[self.spec.precision],  # type: ignore[arg-type]
             max_epochs=len(feed.epochs),
             max_steps=feed.step_count,
             gradient_clip_val=None if self.spec.aligned else self.spec.optimizer.clip_norm,
-            callbacks=[ProbeCallback(feed, probe)],
+            callbacks=[ProbeCallback(feed, probe, self.fetched)],
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             logger=False,
@@ -76,8 +78,25 @@ class LightningTrainer(PyTorchTrainer):
         trainer.fit(self.module, self.loader(feed))
         self.module.to(self.device)  # Lightning leaves a model on the CPU
 
+    def processes(self) -> dict[str, Any]:
+        """What Lightning is told of how many train together. Its own sampler, which would order
+        the samples anew, is off in any case."""
+        if self.together is None:
+            return {"devices": 1}
+        ranks = self.together.ranks
+        return {
+            "devices": ranks.local_count,
+            "num_nodes": ranks.count // ranks.local_count,
+            "strategy": DDPStrategy(
+                cluster_environment=TorchElasticEnvironment(),
+                process_group_backend="gloo",
+                broadcast_buffers=self.together.local_norms,
+            ),
+        }
+
     def loader(self, feed: Feed) -> DataLoader[Any]:
         """What Lightning is fed from."""
+        feed = self.job.share(feed)
         if self.stream is not None:
             return streaming_loader(partial(self.streamed, self.stream), feed)
         return loader(self.inputs, self.targets, feed)

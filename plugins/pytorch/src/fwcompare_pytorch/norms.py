@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 
 
@@ -29,6 +30,8 @@ class BiasedBatchNorm(nn.Module):
         super().__init__()
         self.share_of_new = 1 - momentum
         self.epsilon = epsilon
+        #: How many processes share the batch over which is normalised.
+        self.processes = 1
         self.weight = nn.Parameter(torch.ones(channels, **factory))
         self.bias = nn.Parameter(torch.zeros(channels, **factory))
         self.register_buffer("running_mean", torch.zeros(channels, **factory))
@@ -42,6 +45,8 @@ class BiasedBatchNorm(nn.Module):
             return functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.epsilon
             )
+        if self.processes > 1:
+            return self._over_processes(x)
         normalised = functional.batch_norm(
             x,
             self.batch_mean,
@@ -56,3 +61,19 @@ class BiasedBatchNorm(nn.Module):
         self.running_mean.lerp_(self.batch_mean, self.share_of_new)
         self.running_var.lerp_(self.batch_var * ((n - 1) / n), self.share_of_new)
         return normalised
+
+    def _over_processes(self, x: Tensor) -> Tensor:
+        """Normalise by the statistics of the batch of which ``x`` is one process's share.
+
+        PyTorch's ``SyncBatchNorm`` does so on GPUs alone. Gradients flow through both sums.
+        """
+        n = x.numel() // x.shape[1] * self.processes
+        others = [0, *range(2, x.dim())]
+        along = [1, -1, *[1] * (x.dim() - 2)]
+        mean = all_reduce(x.sum(others)) / n
+        centred = x - mean.view(along)
+        variance = all_reduce((centred * centred).sum(others)) / n
+        self.running_mean.lerp_(mean.detach(), self.share_of_new)
+        self.running_var.lerp_(variance.detach(), self.share_of_new)
+        factor = self.weight * torch.rsqrt(variance + self.epsilon)
+        return centred * factor.view(along) + self.bias.view(along)

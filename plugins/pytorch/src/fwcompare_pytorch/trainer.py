@@ -27,6 +27,7 @@ from fwcompare_pytorch.drawing import Undrawn
 from fwcompare_pytorch.model import GraphModel
 from fwcompare_pytorch.optimizers import Update
 from fwcompare_pytorch.own import OwnModel
+from fwcompare_pytorch.parallel import Together
 from fwcompare_pytorch.precision import Arithmetic
 
 
@@ -64,6 +65,8 @@ class PyTorchTrainer:
         self.spec = spec
         _refuse_lone_rows(job)
         torch.set_num_threads(spec.device.threads)
+        self.job = job
+        self.together = Together(job) if job.ranks else None
         self.device = _device(spec.device.name)
         self.arithmetic = Arithmetic(spec, self.device)
         factory = {"device": self.device, "dtype": self.arithmetic.dtype}
@@ -81,16 +84,23 @@ class PyTorchTrainer:
         if not job.constant_learning_rate:
             self.update.schedule(job.learning_rates)
         self.objective: nn.Module = Objective(self.model, spec.task.loss)
+        #: What the plain loop trains with: the objective itself, or one over all processes.
+        self.stepped = self.objective
+        if self.together is not None and isinstance(self.model, GraphModel):
+            self.together.synchronise(self.model)
+            self.stepped = self.together.wrap(self.objective)
         self.inference: nn.Module = self.model
         if spec.execution == "compiled":
             compilations.start()
             self.objective = torch.compile(self.objective)  # type: ignore[assignment]
+            self.stepped = self.objective
             self.inference = torch.compile(self.model)  # type: ignore[assignment]
         self.stream = job.stream
         if self.stream is None:
             self.inputs = self.tensor(job.train.inputs)
             self.targets = self.labels_or_values(job.train.targets)
-        torch.manual_seed(spec.seed)  # after the model: what it draws is overwritten anyway
+        # After the model: what it draws is overwritten. Masks of dropout are each rank's own.
+        torch.manual_seed(spec.seed + (job.ranks.rank if job.ranks else 0))
 
     def fuses(self) -> bool:
         """Whether the optimizer may step in one kernel, which unscales after clipping."""
@@ -118,7 +128,7 @@ class PyTorchTrainer:
 
     def fit(self, feed: Feed, probe: Probe) -> None:
         optimizer, before = self.update.optimizer, self.update.outside
-        arithmetic = self.arithmetic
+        arithmetic, objective = self.arithmetic, self.stepped
         for epoch in feed.epochs:
             batches = self.epoch(feed, epoch)
             losses: list[Tensor] = []
@@ -127,17 +137,25 @@ class PyTorchTrainer:
             for inputs, targets in batches:
                 optimizer.zero_grad(set_to_none=True)
                 with arithmetic.autocast():
-                    loss = self.objective(inputs, targets)
+                    loss = objective(inputs, targets)
                 arithmetic.backward(loss)
                 for act in before:
                     act()
                 arithmetic.step(optimizer)
                 losses.append(loss.detach())
                 probe.step()
-            probe.epoch_end(partial(fetch, losses))
+            probe.epoch_end(partial(self.fetched, losses))
+
+    def fetched(self, losses: Sequence[Tensor]) -> np.ndarray:
+        """The losses of an epoch's steps, of the whole batches."""
+        if self.together is None:
+            return fetch(losses)
+        return fetch([self.together.mean(torch.stack(list(losses)))])[0]
 
     def epoch(self, feed: Feed, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and targets of each batch of an epoch, gathered when they are asked for."""
+        """Inputs and targets of each batch of an epoch, or of this process's share of them,
+        gathered when they are asked for."""
+        feed = self.job.share(feed)
         if self.stream is not None:
             for ids in feed.batches(epoch):
                 yield self.streamed(self.stream, epoch, ids)
@@ -187,6 +205,9 @@ class PyTorchTrainer:
         places = dict(self.model.trainable())
         self.model.train()
         with self.undisturbed():
+            if self.together is not None and isinstance(self.model, GraphModel):
+                batch = self.tensor(inputs), self.labels_or_values(targets)
+                return self.together.gradients(self.objective, self.model, *batch)
             with self.arithmetic.autocast():
                 loss = self.objective(self.tensor(inputs), self.labels_or_values(targets))
             found = torch.autograd.grad(loss, [place.tensor for place in places.values()])
@@ -218,6 +239,7 @@ class PyTorchTrainer:
             "memory_format": "channels_last",
             "threads": torch.get_num_threads(),
             **self.arithmetic.facts(),
+            **({"distributed": "DistributedDataParallel, gloo"} if self.together else {}),
             **(compilations.facts() if self.spec.execution == "compiled" else {}),
         }
 
@@ -233,7 +255,9 @@ def fetch(losses: Sequence[Tensor]) -> np.ndarray:
 
 def _refuse_lone_rows(job: Job) -> None:
     """Raise ``UnsupportedError`` where a batch leaves batch normalisation one value a channel."""
-    if not job.feed.epochs or 1 not in job.feed.batch_sizes(1):
+    alone = job.spec.distributed.batch_norm == "local"
+    feed = job.share(job.feed) if alone else job.feed
+    if not feed.epochs or 1 not in feed.batch_sizes(1):
         return
     for layer in job.graph.layers:
         if isinstance(layer.kind, BatchNorm) and math.prod(layer.input_shapes[0][:-1]) == 1:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from fwcompare.plugin import Format, NativeSide
+from fwcompare.ranks import Ranks
 from fwcompare.spec import RunSpec
 from fwcompare_keras import (
     FORMATS,
@@ -33,8 +35,30 @@ class TensorFlow:
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         return tensorflow_environment(spec)
 
+    def meeting(self, ranks: Ranks) -> Mapping[str, str]:
+        """The cluster as ``TF_CONFIG`` tells it: every rank is a worker, and rank 0 the chief."""
+        cluster = {"worker": list(ranks.addresses)}
+        task = {"type": "worker", "index": ranks.rank}
+        return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+
     def supports(self, spec: RunSpec) -> str | None:
+        if spec.distributed.active and (reason := refuses_together(spec)):
+            return reason
         return refuses_on_tensorflow(spec, self.name)
+
+
+def refuses_together(spec: RunSpec) -> str | None:
+    """Why several processes of TensorFlow cannot train this; None if they can."""
+    if spec.execution != "native":
+        return (
+            "MultiWorkerMirroredStrategy runs in tf.function, and is not joined with "
+            f"execution={spec.execution}. Choose execution=native."
+        )
+    if spec.mixed:
+        return f"precision={spec.precision} trains in one process alone. Choose float32."
+    if spec.framework.code is not None:
+        return "code of your own trains in one process alone. Choose distributed=none."
+    return None
 
 
 FRONT = TensorFlow()

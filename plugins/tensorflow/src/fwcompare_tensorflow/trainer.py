@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from fwcompare.data.batches import Feed
+from fwcompare.graph import Weights
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
 from fwcompare_keras import optimizers, own
@@ -20,6 +22,7 @@ from fwcompare_keras.float64 import set_precision
 from fwcompare_keras.inspection import Inspection
 from fwcompare_keras.layers import Style
 from fwcompare_keras.trainer import loss_scale
+from fwcompare_tensorflow.parallel import Together
 
 #: How each execution turns a Python function into one that TensorFlow runs.
 EXECUTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
@@ -60,10 +63,28 @@ class TensorFlowTrainer(Inspection):
     def __init__(self, job: Job) -> None:
         """Raises ``UnsupportedError`` where the device or a part of the model is not there."""
         spec = job.spec
-        self.spec = spec
+        self.spec, self.job = spec, job
+        self.together = Together(job) if job.ranks else None  # before anything is computed
         self.backend: Backend = backend
         self.device = backend.prepare(spec)
         set_precision(spec.precision)
+        with self.together.strategy.scope() if self.together else nullcontext():
+            self._build()
+        if self.together:
+            self.together.prepare(self.network, self.optimizer)
+        self.stream = job.stream
+        execution = EXECUTIONS[spec.execution]
+        step = self._step
+        if self.stream is None:
+            self.inputs = tf.convert_to_tensor(job.train.inputs)
+            self.targets = tf.convert_to_tensor(job.train.targets)
+            step = self._gathering_step
+        self.step = execution(self.together.run(step) if self.together else step)
+        self.infer = execution(partial(self.model, training=False))
+
+    def _build(self) -> None:
+        """Model and optimizer."""
+        spec, job = self.spec, self.job
         self.network = own.network(spec, Style(spec.aligned, spec.dtype.name, spec.seed))
         self.network.load(job.initial_weights)
         self.model = self.network.model
@@ -81,15 +102,6 @@ class TensorFlowTrainer(Inspection):
         if spec.compute_type == "float16":
             self.applied = keras.optimizers.LossScaleOptimizer(self.optimizer)
             self.applied.build(self.variables)
-        self.stream = job.stream
-        execution = EXECUTIONS[spec.execution]
-        if self.stream is None:
-            self.inputs = tf.convert_to_tensor(job.train.inputs)
-            self.targets = tf.convert_to_tensor(job.train.targets)
-            self.step = execution(self._gathering_step)
-        else:
-            self.step = execution(self._step)
-        self.infer = execution(partial(self.model, training=False))
 
     def _gathering_step(self, ids: tf.Tensor) -> tf.Tensor:
         """Train on the samples of one batch; its loss before the update."""
@@ -101,15 +113,43 @@ class TensorFlowTrainer(Inspection):
             outputs = self.model(inputs, training=True)
             loss = self.loss(targets, outputs)
             scaled = self.applied.scale_loss(loss)
-        self.applied.apply(tape.gradient(scaled, self.variables), self.variables)
+        gradients = tape.gradient(scaled, self.variables)
+        if self.together is not None:
+            gradients = self.together.mean(gradients)
+        self.applied.apply(gradients, self.variables)
         return loss
+
+    def synchronize(self) -> None:
+        if self.together is None:
+            super().synchronize()
+        else:  # TensorFlow asks devices of other processes too, and so fails
+            np.array(self.optimizer.iterations)
+
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
+        if self.together is None:
+            return super().gradients(inputs, targets)
+        together, variables = self.together, list(self.network.trainable.values())
+
+        def of_share(inputs: tf.Tensor, targets: tf.Tensor) -> list[tf.Tensor]:
+            with tf.GradientTape() as tape:
+                loss = self.loss(targets, self.model(inputs, training=True))
+            found = tape.gradient(loss, [variable.value for variable in variables])
+            return together.mean([loss, *found])
+
+        own = together.ranks.share(len(inputs))
+        with self.network.undisturbed():
+            share = tf.convert_to_tensor(inputs[own]), tf.convert_to_tensor(targets[own])
+            loss, *found = tf.function(together.run(of_share))(*share)
+        named = zip(self.network.trainable, found, strict=True)
+        exchange = self.network.exchange
+        return float(loss), {name: exchange(name, gradient.numpy()) for name, gradient in named}
 
     @property
     def stepping(self) -> keras.optimizers.Optimizer:
         return self.applied
 
     def fit(self, feed: Feed, probe: Probe) -> None:
-        step = self.step
+        step, feed = self.step, self.job.share(feed)
         for epoch in feed.epochs:
             batches = feed.batches(epoch)
             losses: list[tf.Tensor] = []
@@ -117,7 +157,13 @@ class TensorFlowTrainer(Inspection):
             for ids in batches:
                 losses.append(step(*self._fed(epoch, ids)))
                 probe.step()
-            probe.epoch_end(partial(fetch, losses))
+            probe.epoch_end(partial(self._fetched, losses))
+
+    def _fetched(self, losses: list[tf.Tensor]) -> np.ndarray:
+        """The losses of an epoch's steps, of the whole batches."""
+        if self.together is None:
+            return fetch(losses)
+        return self.together.mean_of(tf.stack(losses)).numpy()
 
     def _fed(self, epoch: int, ids: np.ndarray) -> tuple[tf.Tensor, ...]:
         """What a step takes: ids alone, which it gathers by itself (a tf.data pipeline costs 1.6
@@ -128,6 +174,7 @@ class TensorFlowTrainer(Inspection):
         return tf.convert_to_tensor(inputs), tf.convert_to_tensor(targets)
 
     def batches(self, feed: Feed) -> Iterator[Any]:
+        feed = self.job.share(feed)
         return (self._fed(epoch, ids) for epoch in feed.epochs for ids in feed.batches(epoch))
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
@@ -143,6 +190,7 @@ class TensorFlowTrainer(Inspection):
             "optimizer": type(self.optimizer).__name__,
             **self.precision_policy(),
             **loss_scale(self.applied),
+            **({"distributed": "MultiWorkerMirroredStrategy"} if self.together else {}),
             **self._compilations(),
         }
 
