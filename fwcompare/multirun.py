@@ -254,7 +254,7 @@ def room_for(made: Sweep, launcher: Launcher) -> Room:
     Raises:
         RequestError: they would share cores while they are timed, or the launcher cannot be used.
     """
-    threads = max((cell.spec.device.threads for cell in made.cells if cell.spec), default=1)
+    threads = max((cell.spec.cores for cell in made.cells if cell.spec), default=1)
     room = launcher.room(threads, len(made.cells))
     if made.criteria.timed and not room.own_cores and made.shared_cores == "refuse":
         raise RequestError(

@@ -541,6 +541,11 @@ class RunSpec:
         return f"{self.device.name} x {self.distributed.processes}"
 
     @property
+    def cores(self) -> int:
+        """How many cores the run takes of this machine."""
+        return self.device.threads * len(self.distributed.local_ranks)
+
+    @property
     def normalises_locally(self) -> bool:
         """Whether batch normalisation sees less than the batch, so that the results are others."""
         work = self.distributed

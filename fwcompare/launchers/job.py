@@ -56,7 +56,7 @@ def run_folder(place: str, word: str) -> str:
     if done is not None:
         return done.status
     spec = RunSpec.read(folder / SPEC_FILE)
-    with signals_raised(), own_cores(spec.device.threads) as cores:
+    with signals_raised(), own_cores(spec.cores) as cores:
         return run_cell(spec, folder, cores=cores).status
 
 
