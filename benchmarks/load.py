@@ -110,12 +110,13 @@ def ask(folder: Path, environment: dict[str, str]) -> None:
     """The runs table, as MLflow's page asks for it."""
     server = subprocess.Popen(
         [FWCOMPARE, "ui", "--port", "5731"], cwd=folder, env=environment,
-        stdout=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        assert server.stdout is not None
         began = time.monotonic()
-        server.stdout.readline()
+        while not answering("http://127.0.0.1:5731/health"):
+            assert server.poll() is None and time.monotonic() - began < 120, "no answer"
+            time.sleep(0.1)
         print(f"fwcompare ui answers after {time.monotonic() - began:.1f} s")
         body = json.dumps({"experiment_ids": ["1"], "max_results": 100}).encode()
         for name in ("first", "second"):
@@ -130,6 +131,15 @@ def ask(folder: Path, environment: dict[str, str]) -> None:
     finally:
         server.terminate()
         server.wait()
+
+
+def answering(address: str) -> bool:
+    """Whether a server is there."""
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":
