@@ -45,8 +45,8 @@ KEEPS: Mapping[str, Keep] = {
     "dropout": Keep(more=1.0),
     "scale": _INPUT,
     "multi_head_attention": Keep(input=True, more=1.0),
-    "lstm": Keep(input=True, output=True, more=6.0),
-    "gru": Keep(input=True, output=True, more=5.0),
+    "lstm": Keep(input=True, output=True, more=9.5),
+    "gru": Keep(input=True, output=True, more=7.5),
 }
 
 _BOTH = Keep(input=True, output=True)

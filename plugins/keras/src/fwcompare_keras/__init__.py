@@ -56,6 +56,8 @@ class KerasFront:
 #: TensorFlow's, seen in ``tensorflow``: freed blocks stay with the allocator.
 TENSORFLOW_FOOTPRINT = Footprint(
     base_mib=830,
+    weights=1.0,
+    kernels=1.0,
     slack=1.6,
     scores=1.0,
     start_s=7.0,
