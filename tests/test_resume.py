@@ -206,7 +206,7 @@ def test_a_second_ctrl_c_stops_at_once(site, tmp_path, cache):
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)  # within the grace of a worker that does not listen
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "Stopped at once" in said
     assert gone(children)
 
