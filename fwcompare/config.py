@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -160,7 +160,8 @@ def require_name(name: str, where: str) -> None:
         )
 
 
-def published_engines() -> dict[str, str]:
+@cache
+def published_engines() -> Mapping[str, str]:
     """Engines that this project publishes, with the distribution of each."""
     import yaml
 
