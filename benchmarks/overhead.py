@@ -143,24 +143,34 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=12, help="timed fits of each arm; even")
     parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--keep", action="store_true", help="what is there of others stays")
     given = parser.parse_args()
-    found: dict[str, Any] = {}
+    found = kept(given.output) if given.keep else {}
+    given.output.parent.mkdir(parents=True, exist_ok=True)
     for engine in given.engines:
         cells = measure(engine, given.models, given.rounds)
+        judged = {model: {**cell, **judge(cell)} for model, cell in cells.items()}
+        models = {**found.get(engine, {}).get("models", {}), **judged}
         found[engine] = {
             "versions": versions(tuple(front(engine).requirements)),
-            "models": {model: {**cell, **judge(cell)} for model, cell in cells.items()},
+            "models": {model: models[model] for model in MODELS if model in models},
         }
-        for model, cell in found[engine]["models"].items():
+        for model, cell in judged.items():
             print(
                 f"{engine:17}{model:10} overhead {Ratio(**cell['overhead'])}  "
-                f"cure {Ratio(**cell['perf/cure_ratio'])}  noise {Ratio(**cell['noise'])}"
+                f"cure {Ratio(**cell['perf/cure_ratio'])}  noise {Ratio(**cell['noise'])}",
+                flush=True,
             )
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(
-        given.output,
-        {"machine": machine(), "options": OPTIONS, "models": MODELS, "engines": found},
-    )
+        write_json(
+            given.output,
+            {"machine": machine(), "options": OPTIONS, "models": MODELS, "engines": found},
+        )
+
+
+def kept(path: Path) -> dict[str, Any]:
+    """The engines of an earlier measurement."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["engines"]
+    return found
 
 
 if __name__ == "__main__":
