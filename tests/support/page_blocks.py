@@ -21,6 +21,7 @@ REASONS = (
     "it runs until it is stopped",
     "it takes minutes",
     "it needs a server",
+    "it needs several machines",
     "it needs another interpreter",
 )
 

@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 ENGINES = ("pytorch", "jax", "tensorflow", "lightning")
 
-#: A training that goes on until it is ended.
-ENDLESS = ("model=mlp", "trainer.epochs=1000000", "tracking=none")
+#: A training that goes on for minutes, unless it is ended.
+LONG = ("model=mlp", "trainer.epochs=5000", "tracking=none")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def ends(started: list[subprocess.Popen[str]], tmp_path: Path, within: float) ->
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_rank_that_is_killed(hosts, tmp_path, engine):
-    started = [hosts.start(h, tmp_path, f"framework={engine}", *ENDLESS) for h in (0, 1)]
+    started = [hosts.start(h, tmp_path, f"framework={engine}", *LONG) for h in (0, 1)]
     await_training(tmp_path, started)
     (pid,) = (event["pid"] for event in events(tmp_path, 1) if event["event"] == "start")
     os.kill(pid, signal.SIGKILL)
@@ -101,7 +101,7 @@ def test_a_rank_that_is_killed(hosts, tmp_path, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_link_that_is_cut(tmp_path, engine):
     with TwoHosts() as own:
-        started = [own.start(h, tmp_path, f"framework={engine}", *ENDLESS) for h in (0, 1)]
+        started = [own.start(h, tmp_path, f"framework={engine}", *LONG) for h in (0, 1)]
         await_training(tmp_path, started)
         own.cut()
         records = ends(started, tmp_path, LINK_SECONDS + NOTICE_SECONDS + 40)
@@ -111,7 +111,7 @@ def test_a_link_that_is_cut(tmp_path, engine):
 
 
 def test_a_rank_that_is_late(hosts, tmp_path):
-    options = (*ENDLESS, "distributed.meet_s=3", "framework=pytorch")
+    options = (*LONG, "distributed.meet_s=3", "framework=pytorch")
     started = [hosts.start(0, tmp_path, *options)]
     said = started[0].communicate(timeout=60)[0]
     assert started[0].returncode == 1 and "rank 1 (10.77.0.2) did not come" in said
@@ -121,7 +121,7 @@ def test_a_rank_that_is_late(hosts, tmp_path):
 
 
 def test_hosts_that_were_told_otherwise(hosts, tmp_path):
-    options = (*ENDLESS, "framework=pytorch")
+    options = (*LONG, "framework=pytorch")
     started = [hosts.start(h, tmp_path, *options, f"seed={h}") for h in (0, 1)]
     for record in ends(started, tmp_path, 60):
         assert record["status"] == "failed"

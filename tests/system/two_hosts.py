@@ -9,11 +9,12 @@ on both, as on two machines. Needs root, and Debian's iproute2.
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -39,15 +40,15 @@ def _ip(*words: str) -> None:
 
 @dataclass
 class TwoHosts:
-    """The namespaces while they are there; ``name`` keeps those of two users apart."""
+    """The namespaces while they are there; ``name`` keeps those of several users apart."""
 
-    name: str = f"fw{os.getpid()}"
+    name: str = field(default_factory=lambda: f"fw{secrets.token_hex(3)}")
 
     def namespace(self, host: int) -> str:
         return f"{self.name}{'ab'[host]}"
 
     def link(self, host: int) -> str:
-        return f"{self.name[-11:]}{'ab'[host]}"
+        return self.namespace(host)
 
     def __enter__(self) -> TwoHosts:
         for host in (0, 1):
