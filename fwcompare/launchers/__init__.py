@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,10 +11,15 @@ from fwcompare.errors import RequestError, choices
 from fwcompare.record import RunRecord
 from fwcompare.spec import RunSpec
 
+#: What Hydra's launchers call the folder of a sweep.
+SWEEP_DIR = "${hydra.sweep.dir}"
+
 #: Launchers that cells are given to, with the extra that each needs.
 EXTRAS: dict[str, str | None] = {
     "basic": None,
     "joblib": "joblib",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
 }
 
 
@@ -92,11 +97,18 @@ def chosen(hydra: Any) -> Launcher:
             f"Choose from: {choices(EXTRAS)}.",
         )
     plain = OmegaConf.to_container(hydra.launcher, resolve=True)
-    assert isinstance(plain, dict)
-    options: Mapping[str, Any] = {str(key): value for key, value in plain.items()}
-    from fwcompare.launchers.local import Local
+    written = OmegaConf.to_container(hydra.launcher, resolve=False)
+    assert isinstance(plain, dict) and isinstance(written, dict)
+    options: dict[str, Any] = {str(key): value for key, value in plain.items()}
+    if str(place := written.get("submitit_folder")).startswith(SWEEP_DIR):
+        options["submitit_folder"] = place  # which is that of our sweep
+    if name in ("basic", "joblib"):
+        from fwcompare.launchers.local import Local
 
-    return Local(name, options)
+        return Local(name, options)
+    from fwcompare.launchers.submitted import Submitted
+
+    return Submitted(name, options)
 
 
 def not_installed(name: str) -> RequestError:
