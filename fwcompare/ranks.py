@@ -262,8 +262,10 @@ class Meeting:
             self.abandon(self.lost)
 
     def has_lost(self) -> bool:
-        """Whether a process has gone; a framework may have found out a moment sooner."""
-        return self._gone.wait(1.0)
+        """Whether a process has gone, as far as can be known in the time that this takes: on one
+        machine the kernel says so at once, and between two a link may have been cut."""
+        hosts = {split_address(address)[0] for address in self.ranks.addresses}
+        return self._gone.wait(LINK_SECONDS + 1 if len(hosts) > 1 else 1.0)
 
     def together(self, word: str, value: Any = None) -> list[Any]:
         """Wait until all have come to this word; what each has brought, by rank.

@@ -150,7 +150,7 @@ def run(folder: Path, work: Callable[[_Run], None] | None = None) -> RunRecord:
         with contextlib.suppress(OSError):  # the log may be on a full disk
             _log(error)
         status, reason = _classify(error)
-        if state.meeting and state.meeting.has_lost():  # then the error is a consequence
+        if state.meeting and _is_consequence(error, state.meeting):
             status, reason = "failed", state.meeting.lost
     record = _ended(state, status, reason)
     with contextlib.suppress(OSError):  # the record says it too
@@ -201,6 +201,14 @@ def _meet(state: _Run, ranks: Ranks) -> None:
         os._exit(1)
 
     state.meeting.abandon = abandon
+
+
+def _is_consequence(error: Exception, meeting: Meeting) -> bool:
+    """Whether an error came of another process having gone. A framework may find that out sooner,
+    and says it in words of its own."""
+    from fwcompare.errors import FwcompareError
+
+    return bool(meeting.lost) or (not isinstance(error, FwcompareError) and meeting.has_lost())
 
 
 def _join(state: _Run, meeting: Meeting) -> None:

@@ -247,6 +247,19 @@ def test_a_rank_that_hangs_ends_all_in_time(stub):
     assert not orphans(folder)
 
 
+def test_ctrl_c_ends_every_rank(stub):
+    spec, folder = stub("step:hang", rank=0)
+
+    def interrupt(event):
+        if event["event"] == "phase" and event["name"] == "build":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launch.run(spec, folder, interrupt)
+    record = RunRecord.read(folder)
+    assert record is not None and record.status == "killed" and not orphans(folder)
+
+
 def test_a_rank_that_is_alone_names_who_is_missing(stub, monkeypatch):
     """The second machine never starts its command."""
     spec, folder = stub()

@@ -63,7 +63,7 @@ def test_deliberate_errors_are_for_one_process(warm, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, 4])
-@pytest.mark.parametrize("engine", ["pytorch", "lightning", "jax", "tensorflow"])
+@pytest.mark.parametrize("engine", ["pytorch", "lightning", "jax", "tensorflow", "keras_jax"])
 def test_every_engine_is_proven_equal_to_one_process(warm, tmp_path, engine, processes):
     proof = proof_of(warm, tmp_path, engine, processes)
     if processes == 1:

@@ -22,7 +22,7 @@ from two_hosts import TwoHosts
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
-ENGINES = ("pytorch", "jax", "tensorflow", "lightning")
+ENGINES = ("pytorch", "jax", "tensorflow", "lightning", "keras_jax")
 
 #: A training that goes on for minutes, unless it is ended.
 LONG = ("model=mlp", "trainer.epochs=5000", "tracking=none")

@@ -66,6 +66,8 @@ class JaxFront:
         }
 
     def supports(self, spec: RunSpec) -> str | None:
+        if spec.distributed.active and spec.framework.code is not None:
+            return "code of your own trains in one process alone. Choose distributed=none."
         if spec.normalises_locally:
             return (
                 "jax's step is one function of the whole batch, over which it normalises. "

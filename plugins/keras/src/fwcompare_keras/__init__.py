@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from fwcompare.footprint import Footprint
 from fwcompare.plugin import Format, NativeSide
+from fwcompare.ranks import Ranks
 from fwcompare.spec import RunSpec
 from fwcompare_keras.refusals import refusal, strided_and_dilated, unequal_depthwise_strides
 
@@ -40,6 +41,8 @@ class KerasFront:
     footprint: Footprint
     trainer: str = "fwcompare_keras.trainer:KerasTrainer"
     packages: tuple[str, ...] = ("fwcompare_keras",)
+    #: What tells processes how to meet; None where each trains alone.
+    meeting: Callable[[Ranks], Mapping[str, str]] | None = None
     formats: ClassVar[Mapping[str, Format]] = FORMATS
 
     @property
@@ -138,7 +141,25 @@ def refuses_on_tensorflow(spec: RunSpec, engine: str = "keras_tensorflow") -> st
     return refusal(engine, spec, [strided_and_dilated, unequal_depthwise_strides])
 
 
+def _jax_meeting(ranks: Ranks) -> dict[str, str]:
+    """What ``keras.distribution.initialize`` reads; on a CPU JAX joins the processes by gloo."""
+    return {
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": ranks.addresses[0],
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(ranks.count),
+        "KERAS_DISTRIBUTION_PROCESS_ID": str(ranks.rank),
+        "JAX_COORDINATOR_BIND_ADDRESS": ranks.addresses[0],
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+    }
+
+
 def _refuses_on_jax(spec: RunSpec) -> str | None:
+    if spec.distributed.active and spec.framework.code is not None:
+        return "keras_jax: code of your own trains in one process alone. Choose distributed=none."
+    if spec.normalises_locally:
+        return (
+            "keras_jax's step is one function of the whole batch, over which it normalises. "
+            "Choose distributed.batch_norm=synchronised."
+        )
     if spec.execution == "eager":
         return (
             "keras_jax has no execution=eager worth timing: without jit every operation is "
@@ -175,6 +196,7 @@ JAX = KerasFront(
     _refuses_on_jax,
     {"compiled": "native"},
     _JAX_FOOTPRINT,
+    meeting=_jax_meeting,
 )
 TORCH = KerasFront(
     "keras_torch",

@@ -70,7 +70,7 @@ class Network:
         self.model = cls(source, tensors[graph.layers[-1].name])
 
     @cached_property
-    def _every_layer(self) -> keras.Model:
+    def every_layer(self) -> keras.Model:
         """The same layers with every output. Made where a proof asks for them: it takes as long as
         a large part of the model itself."""
         outputs = dict(self._tensors)
@@ -87,7 +87,7 @@ class Network:
     def activations(self, inputs: Any, training: bool) -> dict[str, np.ndarray]:
         """The output of every layer for one batch, by name."""
         with self.undisturbed():
-            outputs = self._every_layer(inputs, training=training)
+            outputs = self.every_layer(inputs, training=training)
         return {name: to_numpy(output) for name, output in outputs.items()}
 
     @contextmanager

@@ -17,10 +17,6 @@ _ALONE = {
         "keras_torch: Keras 3's model.fit knows nothing of DistributedDataParallel. "
         "Choose framework=pytorch or framework=lightning."
     ),
-    "keras_jax": (
-        "keras_jax: model.fit over the processes of keras.distribution is not built. "
-        "Choose framework=jax."
-    ),
 }
 
 #: Why a layer cannot be done; None if it can.

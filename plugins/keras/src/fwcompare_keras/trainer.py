@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from fwcompare.data.batches import Feed
+from fwcompare.data.batches import Arrays, Feed
+from fwcompare.graph import Weights
 from fwcompare.plugin import Job
 from fwcompare.probe import Probe
 from fwcompare_keras import backends, optimizers, own
@@ -40,7 +41,8 @@ class KerasTrainer(Inspection):
     def __init__(self, job: Job) -> None:
         """Raises ``UnsupportedError`` where device, type or a part of the model is not there."""
         spec = job.spec
-        self.spec = spec
+        self.spec, self.job = spec, job
+        self.together = _met(job) if job.ranks else None  # before anything is computed
         self.backend = backends.load()
         self.device = self.backend.prepare(spec)
         set_precision(spec.precision)
@@ -66,7 +68,7 @@ class KerasTrainer(Inspection):
         follow = StepLossCallback if self.spec.measure.step_losses else ProbeCallback
         for part in _from_epoch_starts(feed):
             self.model.fit(
-                self.backend.batches(self.data, part, self.spec),
+                self.backend.batches(self.data, self.job.share(part), self.spec),
                 initial_epoch=part.epochs[0] - 1,
                 epochs=part.epochs[-1],
                 steps_per_epoch=part.steps(part.epochs[0]),
@@ -78,13 +80,29 @@ class KerasTrainer(Inspection):
 
     def batches(self, feed: Feed) -> Iterator[Any]:
         # A pipeline of tf.data has no end by itself.
-        whole = self.backend.batches(self.data, feed, self.spec)
+        whole = self.backend.batches(self.data, self.job.share(feed), self.spec)
         return islice(iter(whole), feed.step_count)
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         self.predicted_sizes.add(len(inputs))
+        if self.together is not None:
+            return np.asarray(self.together.predict(self.model, inputs), self.spec.dtype)
         outputs = self.model.predict_on_batch(self.backend.host_batch(inputs))
         return np.asarray(outputs, self.spec.dtype)
+
+    def activations(self, inputs: np.ndarray, training: bool) -> dict[str, np.ndarray]:
+        if self.together is None:
+            return super().activations(inputs, training)
+        return self.together.activations(self.network, inputs, training)
+
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Weights]:
+        if self.together is None:
+            return super().gradients(inputs, targets)
+        variables = list(self.network.trainable.values())
+        batch = Arrays(inputs, targets)
+        loss, found = self.together.gradients(self.model, self.loss, variables, batch)
+        named = zip(self.network.trainable, found, strict=True)
+        return loss, {name: self.network.exchange(name, gradient) for name, gradient in named}
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -95,10 +113,18 @@ class KerasTrainer(Inspection):
             "optimizer": type(self.optimizer).__name__,
             **self.precision_policy(),
             **self.loss_scale,
+            **({"distributed": "keras.distribution.DataParallel"} if self.together else {}),
             **self.backend.compilations(
                 self.model, len(self.trained_sizes) + len(self.predicted_sizes)
             ),
         }
+
+
+def _met(job: Job) -> Any:
+    """The processes that train together, where Keras has a way of its own for them: on JAX."""
+    from fwcompare_keras.parallel import Together
+
+    return Together(job)
 
 
 def loss_scale(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
