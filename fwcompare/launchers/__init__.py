@@ -20,6 +20,7 @@ EXTRAS: dict[str, str | None] = {
     "joblib": "joblib",
     "submitit_local": "submitit",
     "submitit_slurm": "submitit",
+    "ray": "ray",
 }
 
 
@@ -106,6 +107,10 @@ def chosen(hydra: Any) -> Launcher:
         from fwcompare.launchers.local import Local
 
         return Local(name, options)
+    if name == "ray":
+        from fwcompare.launchers.cluster import Ray
+
+        return Ray(options)
     from fwcompare.launchers.submitted import Submitted
 
     return Submitted(name, options)

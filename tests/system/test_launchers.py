@@ -1,9 +1,11 @@
-"""The same sweep by every launcher: on this machine, and by a SLURM cluster of one node."""
+"""The same sweep by every launcher: on this machine, by Ray, and by a SLURM cluster of one node."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -93,7 +95,7 @@ def results(folder: Path) -> dict[int, dict]:
 def test_every_launcher_computes_the_same(place, cache, slurm):
     """Equal to the last digit, and one report each."""
     found = {}
-    for launcher in ("basic", "joblib", "submitit_local", "submitit_slurm"):
+    for launcher in ("basic", "joblib", "ray", "submitit_local", "submitit_slurm"):
         _, folder = run(place, cache, launcher, *REAL, f"hydra/launcher={launcher}", **slurm)
         found[launcher] = results(folder)
         assert len(list(folder.glob("report.html"))) == 1
@@ -116,7 +118,7 @@ def test_the_commands_of_the_page(place, cache, slurm):
             )  # fmt: skip
             assert ended.returncode == 0, ended.stdout + ended.stderr
             done += 1
-    names = ("laptop", "several", "cluster")
+    names = ("laptop", "several", "cluster", "ray")
     assert done == len([n for n in names if (place / f"outputs/sweeps/{n}/report.html").exists()])
 
 
@@ -209,3 +211,115 @@ def asked(*command: str, **environment: str) -> list[str]:
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()
+
+
+RAY = ("hydra/launcher=ray", "hydra.launcher.connect_s=20")
+
+
+@pytest.fixture(scope="module")
+def two_raylets(tmp_path_factory) -> Iterator[str]:
+    """The address of a Ray cluster of two nodes, both on this machine."""
+    cluster = subprocess.Popen(
+        [sys.executable, str(HERE / "two_raylets.py")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": stub(
+            tmp_path_factory.mktemp("nodes"))},
+    )  # fmt: skip
+    assert cluster.stdin and cluster.stdout
+    address = cluster.stdout.readline().strip()
+    assert address, "Ray did not start"
+    yield address
+    children = psutil.Process(cluster.pid).children(recursive=True)
+    cluster.communicate("end\n", timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+
+
+@pytest.mark.timeout(600)
+def test_a_cluster_of_two_nodes_with_and_without_a_shared_folder(place, cache, two_raylets):
+    """Both nodes work at the same time; what is brought back is the same."""
+    given = (*SHORT, *RAY, f"hydra.launcher.address={two_raylets}", "seed=range(4)",
+             "trainer.epochs=3", "tracking=none")  # fmt: skip
+    environment = {"PYTHONPATH": stub(place)}
+    said, folder = run(place, cache, "seen", *given, **environment)
+    assert "as many runs at a time as the cluster has room for" in said
+    _, brought = run(
+        place, cache, "brought", *given, "hydra.launcher.folders=brought", **environment
+    )
+    assert results(brought) == results(folder)
+    for run_folder in brought.glob("*-s*"):
+        names = {path.name for path in run_folder.iterdir()}
+        assert {"spec.json", "record.json", "events.jsonl", "weights", "worker.log"} <= names
+        spec = json.loads((run_folder / "spec.json").read_text())
+        assert str(cache) in spec["dataset"]["folder"]
+    spans = sorted((r.started_ms, r.ended_ms) for r in records(folder).values())
+    assert any(second[0] < first[1] for first, second in itertools.pairwise(spans))
+
+
+def test_ray_does_not_try_again_what_was_killed(place, cache):
+    process = subprocess.Popen(
+        [FWCOMPARE, "-m", *SHORT, *RAY, "hydra.launcher.num_cpus=2", "compare.measure=accuracy",
+         "seed=range(4)", "tracking=none", "sweep.name=ray"], cwd=place, text=True,
+        env={**os.environ, "FWCOMPARE_CACHE": str(cache), "PYTHONPATH": stub(place),
+             "STUB_FAULTS": "0=step:hang,2=step:SIGKILL"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    folder = place / "outputs/sweeps/ray"
+    own = worker(process, folder, 0)
+    ray = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    assert {"raylet", "gcs_server"} <= {one.name() for one in ray}
+    for one in ray:
+        for connection in one.net_connections("inet"):
+            ip = connection.laddr.ip.removeprefix("::ffff:")
+            assert ip.startswith("127."), (one.cmdline(), connection)
+    own.parent().kill()
+    said = process.communicate(timeout=200)[0]
+    assert process.returncode == 1, said
+    assert {seed: record.status for seed, record in records(folder).items()} == {
+        0: "killed", 1: "ok", 2: "killed", 3: "ok",
+    }  # fmt: skip
+    # One beginning each.
+    for events in folder.glob("*/events.jsonl"):
+        assert events.read_text().count('"event": "start"') == 1
+    _, alive = psutil.wait_procs(ray, timeout=20)
+    assert not alive
+
+
+def test_ctrl_c_ends_the_tasks_of_ray(place, cache):
+    process = subprocess.Popen(
+        [FWCOMPARE, "-m", *SHORT, *RAY, "compare.measure=accuracy",
+         "seed=range(4)", "tracking=none", "sweep.name=ray_stopped"], cwd=place, text=True,
+        env={**os.environ, "FWCOMPARE_CACHE": str(cache), "PYTHONPATH": stub(place),
+             "STUB_FAULTS": "0=step:hang"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    folder = place / "outputs/sweeps/ray_stopped"
+    own = worker(process, folder, 0)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    said = process.communicate(timeout=90)[0]
+    assert process.returncode == 143, said
+    assert records(folder)[0].status == "killed"
+    _, alive = psutil.wait_procs([own, *children], timeout=20)
+    assert not alive
+
+
+def test_a_cluster_that_does_not_answer_is_waited_for_so_long(place, cache):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        given = (*SHORT, "hydra/launcher=ray", "seed=0,1", "tracking=none")
+        for listens, address, words in (
+            (False, f"127.0.0.1:{port}", "No Ray cluster answers"),
+            (True, f"127.0.0.1:{port}", "No Ray cluster answers"),
+            (True, "ray://127.0.0.1:10001", "HOST:PORT"),
+        ):
+            if listens:
+                silent.listen()
+            began = time.monotonic()
+            said, folder = run(
+                place, cache, "away", *given, f"hydra.launcher.address={address}",
+                "hydra.launcher.connect_s=5", code=2, PYTHONPATH=stub(place),
+            )  # fmt: skip
+            assert words in said and time.monotonic() - began < 60
+            assert not list(folder.glob("*/record.json"))
