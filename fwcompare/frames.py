@@ -92,6 +92,7 @@ def _asked(run: Run) -> dict[str, Any]:
         "precision": spec.precision,
         "device": spec.device.name,
         "threads": spec.device.threads,
+        "processes": spec.distributed.processes,
     }
 
 

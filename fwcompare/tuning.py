@@ -306,7 +306,12 @@ class _Search:
 
     def _varying(self) -> set[str]:
         """What tells arms of one engine apart, by the names that runs have for it."""
-        names = {"device.threads": "threads", "framework.python": "python"}
+        names = {
+            "device.threads": "threads",
+            "framework.python": "python",
+            "distributed": "processes",
+            "distributed.processes": "processes",
+        }
         swept = {override.split("=", 1)[0] for cell in self.space.crossed for override in cell}
         return {names.get(option, option) for option in swept - {"framework", "seed"}}
 

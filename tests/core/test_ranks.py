@@ -16,12 +16,14 @@ import psutil
 import pytest
 
 from fwcompare import launch, testing
+from fwcompare.compose import compose
 from fwcompare.conformance import trial
 from fwcompare.data.batches import Feed
-from fwcompare.errors import RunError
+from fwcompare.errors import RequestError, RunError
 from fwcompare.ranks import Meeting, Ranks, free_ports, interface_of
 from fwcompare.record import RunRecord
 from fwcompare.spec import Distributed
+from fwcompare.track.entry import Entry
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from stub_engine import StubFront
@@ -198,6 +200,44 @@ def orphans(folder: Path) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "data_paralel"}, "Unknown distributed 'data_paralel'"),
+        ({"processes": 0}, "distributed.processes must be at least 1"),
+        ({"batch_norm": "global"}, "Unknown distributed.batch_norm 'global'"),
+        ({"port": 70000}, "distributed.port must be from 1 to 65535"),
+        ({"host": 1}, "distributed.host .* counted from 0"),
+        ({"hosts": ("a", "b"), "processes": 3}, "processes=3 do not split evenly over the 2"),
+        ({"meet_s": 0.0}, "distributed.meet_s"),
+    ],
+)
+def test_options_that_cannot_be(options, words):
+    with pytest.raises(RequestError, match=words):
+        Distributed(**{"name": "data_parallel", "processes": 2, **options})
+
+
+def test_a_taken_port_is_refused_before_any_work(cache, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = ("distributed=data_parallel", f"distributed.port={port}")
+        with pytest.raises(RequestError, match=f"Port {port} of 127.0.0.1 is in use"):
+            compose([*options, f"paths.cache={cache}", f"paths.outputs={tmp_path}"]).plan()
+
+
+def test_keys_are_as_they_were(stub):
+    """One process has the keys that it had before there could be several."""
+    spec, _ = stub()
+    one = spec.but(distributed=Distributed())
+    assert one.group == spec.group and one.arm != spec.arm
+    others = [Distributed("data_parallel", 4), Distributed("data_parallel", 2, "local")]
+    assert all(spec.but(distributed=other).group == spec.group for other in others)
+    layers = (*spec.model.layers[:1], {"name": "norm", "kind": "batch_norm"})
+    normalised = spec.but(model=replace(spec.model, layers=layers))
+    local = normalised.but(distributed=others[1])
+    assert local.normalises_locally and local.group != normalised.group
+
+
 def test_one_run_of_two_processes(stub):
     spec, folder = stub()
     heard = []
@@ -215,6 +255,9 @@ def test_one_run_of_two_processes(stub):
     other = RunRecord.read(folder / "ranks" / "1")
     assert other.ok and "test/loss" not in other.metrics and "val/loss" not in other.history[0]
     assert (folder / "ranks" / "1" / "worker.log").is_file()
+    entry = Entry.read(folder)
+    assert entry.tags["fwcompare.processes"] == "2" and " x2 " in entry.name
+    assert "2 processes of 1 thread each" in entry.note and "- rank 1 on 127.0.0.1" in entry.note
     shared = len({core for rank in told for core in rank["cores"]}) < 2
     assert any("say nothing of scaling" in said for said in record.warnings) == shared
     assert not orphans(folder)
