@@ -28,8 +28,6 @@ def test_submitted_runs_keep_what_a_sweep_promises(sweep):
     assert swept.statuses == {0: "ok", 1: "killed", 2: "ok"}
     assert (swept.folder / "report.html").exists()
     assert list((swept.folder / ".submitit").glob("*"))
-    again = sweep("submitit_local", UNTIMED, "seed=range(3)")
-    assert "2 of 3 cells were done" in again.said and set(again.statuses.values()) == {"ok"}
 
 
 @pytest.fixture

@@ -67,6 +67,19 @@ def test_every_engine_gets_the_same_points_and_the_best_are_compared(search, cli
     assert "another search" in search("framework=stub", RATE, code=2)
 
 
+def test_points_and_engines_beside_one_another(search):
+    """Batches of two points, each run by two engines, two runs at a time."""
+    several = (
+        "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2",
+        "compare.measure=accuracy", "hydra.sweeper.n_trials=3", "framework=stub,other", RATE,
+    )  # fmt: skip
+    found, ended = search(*several)
+    assert "Launcher joblib: 2 runs at a time" in ended.stderr
+    assert [point["state"] for point in found["lanes"][0]["tried"]] == ["complete"] * 3
+    assert all(len(point["runs"]) == 2 for point in found["lanes"][0]["tried"])
+    assert "nothing is said of speed" in " ".join(ended.stdout.split())
+
+
 def test_own_points_several_objectives_and_a_grid(search):
     found, ended = search(
         "hydra.sweeper.points=own", "hydra.sweeper.sampler=grid", "framework=stub,other",
@@ -116,6 +129,24 @@ def test_a_run_that_does_badly_is_ended(search, tmp_path):
         (["framework=stub", RATE, "hydra.sweeper.pruner=median", "seed=0,1"], "only run"),
         (["framework=stub", RATE, "dataset.params.val_fraction=0"], "nothing for validation"),
         (["framework=stub", RATE, "hydra.sweeper.storage=nosuch://x"], "cannot be used"),
+        (
+            [
+                "framework=stub",
+                RATE,
+                "compare.measure=accuracy",
+                "hydra.sweeper.objectives=time/train_s",
+            ],
+            "measures no times",
+        ),
+        (
+            [
+                "framework=stub",
+                RATE,
+                "hydra/launcher=submitit_local",
+                "hydra.sweeper.pruner=median",
+            ],
+            "must hear of every epoch",
+        ),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_any_run(search, tmp_path, options, said):
