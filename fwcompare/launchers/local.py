@@ -150,14 +150,22 @@ def _listener(
     return told
 
 
+def _cores(count: int) -> str:
+    return f"{count} core" if count == 1 else f"{count} cores"
+
+
 def here(at_once: int, threads: int, one: str) -> Room:
     """The room for jobs of this machine; ``one`` is the option that has one run at a time."""
     cores = len(launch.physical_cores())
     own = at_once == 1 or at_once * threads <= cores
-    told = f"{threads} core" if threads == 1 else f"{threads} cores"
+    told = _cores(threads)
     words = runs(at_once)
     if at_once > 1:
-        words += f", each on {told} of its own" if own else f" on {cores} cores, {threads} each"
+        words += (
+            f", each on {told} of its own"
+            if own
+            else f", {_cores(threads)} each, on {_cores(cores)}"
+        )
     fitting = max(cores // at_once, 1)
     instead = f", give each cores of its own (device.threads={fitting})" if (
         fitting * at_once <= cores
