@@ -397,7 +397,10 @@ class _Starting:
             (own / INITIAL_WEIGHTS).parent.mkdir(parents=True, exist_ok=True)
             for name in (SPEC_FILE, INITIAL_WEIGHTS):
                 (own / name).unlink(missing_ok=True)
-                os.link(folder / name, own / name)
+                try:
+                    os.link(folder / name, own / name)
+                except OSError:  # not every file system has links
+                    shutil.copyfile(folder / name, own / name)
             with (own / LOG_FILE).open("ab") as own_log:
                 members.append(self.one(own, own_log, ranks))
         if not found:
@@ -527,11 +530,19 @@ def _watch_events(
                 listener(event)
                 offset = behind
         if not running or clock() >= deadline:
-            # What a signal ended had no say in it; others may have ended because of it.
-            bad.sort(key=lambda member: member.child.returncode >= 0)
+            bad.sort(key=_consequence)
             return bad[0] if bad else None if running else leading
         if look:
             look()
+
+
+def _consequence(member: _Member) -> int:
+    """How likely it is that a rank ended because of another: not at all by a signal, and for sure
+    where it says so."""
+    if member.child.returncode < 0:
+        return 0
+    record = RunRecord.read(member.folder)
+    return 2 if record is not None and "has gone" in record.reason else 1
 
 
 def _end(child: subprocess.Popen[Any]) -> None:

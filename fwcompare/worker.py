@@ -182,16 +182,16 @@ def _meet(state: _Run, ranks: Ranks) -> None:
     weights = (state.folder / INITIAL_WEIGHTS).read_bytes()
     identity = {
         "what is to be done": "a trace" if TRACE in sys.argv else "training",
-        "the experiment (group)": spec.group,
-        "the arm": spec.arm,
         "the engine": spec.framework.name,
-        "the precision": spec.precision,
         "the seed": spec.seed,
-        "the digest of the data": spec.dataset.digest,
-        "the digest of the initial weights": hashlib.sha256(weights).hexdigest(),
-        "Python": platform.python_version(),
-        "the processes": ranks.count,
+        "the number of processes": ranks.count,
         "versions": {f"the version of {name}": v for name, v in spec.versions.items()},
+        "Python": platform.python_version(),
+        "the digest of the data": spec.dataset.digest,
+        "the experiment": dict(_flat("", json.loads(json.dumps(spec.mathematics, default=asdict)))),
+        "the digest of the initial weights": hashlib.sha256(weights).hexdigest(),
+        "the precision": spec.precision,
+        "the arm": spec.arm,
     }
     state.meeting = Meeting(ranks, identity)
 
@@ -203,12 +203,23 @@ def _meet(state: _Run, ranks: Ranks) -> None:
     state.meeting.abandon = abandon
 
 
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What is nested, by dotted names."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(f"{name}.{key}".lstrip("."), inner)
+    else:
+        yield name, value
+
+
 def _is_consequence(error: Exception, meeting: Meeting) -> bool:
     """Whether an error came of another process having gone. A framework may find that out sooner,
-    and says it in words of its own."""
-    from fwcompare.errors import FwcompareError
+    and says it in words of its own; what diverged or is not supported did so by itself."""
+    from fwcompare.errors import FwcompareError, RunError
 
-    return bool(meeting.lost) or (not isinstance(error, FwcompareError) and meeting.has_lost())
+    if isinstance(error, FwcompareError):
+        return type(error) is RunError and bool(meeting.lost)
+    return meeting.has_lost()
 
 
 def _join(state: _Run, meeting: Meeting) -> None:

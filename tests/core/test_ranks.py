@@ -160,6 +160,10 @@ def test_the_interface_of_an_address():
     assert interface_of("203.0.113.7") is None
 
 
+#: In the place of a rank.
+ALL = -1
+
+
 class StubRanks(StubFront):
     """The stub as an engine of several processes, of which one may be told to fail."""
 
@@ -168,7 +172,7 @@ class StubRanks(StubFront):
         self.told, self.rank = fault, rank
 
     def meeting(self, ranks):
-        return {"STUB_FAULT": self.told if ranks.rank == self.rank else ""}
+        return {"STUB_FAULT": self.told if self.rank in (ranks.rank, ALL) else ""}
 
 
 @pytest.fixture
@@ -270,7 +274,7 @@ def test_one_run_of_two_processes(stub):
         ("build:memory", 1, "out_of_memory", "rank 1 of 2: MemoryError"),
         ("middle:SIGKILL", 1, "killed", "rank 1 of 2: the worker was ended by SIGKILL"),
         ("middle:SIGKILL", 0, "killed", "SIGKILL"),
-        ("weights:nan", 1, "ok", ""),
+        ("step:nan", ALL, "diverged", "The training loss became nan in epoch 1"),
     ],
 )
 def test_the_end_of_one_is_that_of_all(stub, fault, rank, status, words):
