@@ -193,16 +193,14 @@ def _ended(one: _Sent, hearer: Hearer, slurm: _Slurm | None) -> bool:
         if slurm and recent and not (folder / RECORD_FILE).exists():
             return False
     record = RunRecord.read(folder)
-    hearer.ended(one.job.run, record, "" if record else _why(one.handle, finished))
+    hearer.ended(one.job.run, record, "" if record else _why(one.handle))
     return True
 
 
-def _why(handle: Any, finished: bool) -> str:
-    """What a job says for itself that left no record."""
+def _why(handle: Any) -> str:
+    """What a job says for itself that left no record; not by its result, which is a pickle."""
     lines: list[str] = []
     with suppress(Exception):  # whatever submitit makes of files that are not there
-        if finished:
-            return f"the launcher's job {handle.job_id} left it: {handle.result()}"
         lines = (handle.stderr() or "").strip().splitlines()
     last = f": {plain(lines[-1])}" if lines else ""
     return f"the launcher's job {handle.job_id} ended without a record{last}"
