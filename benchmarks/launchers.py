@@ -108,7 +108,7 @@ def cell(folder: Path, cells: int = 60) -> None:
         )  # fmt: skip
 
 
-def queue(folder: Path, counts: Sequence[int] = (250, 500, 1000)) -> None:
+def queue(folder: Path, counts: Sequence[int] = (250, 1000)) -> None:
     """How long it takes until the first of many cells begins."""
     for cells in counts:
         name = f"queue{cells}"
