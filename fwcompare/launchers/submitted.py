@@ -128,7 +128,7 @@ class Submitted:
         word = secrets.token_hex(8)
         write_text(sweep / WORD_FILE, word)
         sent: list[_Sent] = []
-        with cancelled_with_us(sent):
+        with cancelled_with_us(sent, self.elsewhere):
             executor = self._executor(sweep)
             queue = list(jobs)
             waiting = _Slurm() if self.elsewhere else None
@@ -242,15 +242,25 @@ class _Slurm:
         self._looks += 1
 
 
+def cancel(handles: Sequence[Any], slurm: bool) -> None:
+    """Cancel jobs; a controller that is away is not waited for long."""
+    if slurm and handles:
+        ids = [str(handle.job_id) for handle in handles]
+        with suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(["scancel", *ids], timeout=_GRACE_SECONDS, check=False)
+        return
+    for handle in handles:
+        with suppress(Exception):
+            handle.cancel(check=False)
+
+
 @contextmanager
-def cancelled_with_us(sent: list[_Sent]) -> Iterator[None]:
+def cancelled_with_us(sent: list[_Sent], slurm: bool) -> Iterator[None]:
     """Whatever ends this block cancels what was submitted, and waits for its records a moment."""
     try:
         yield
     except BaseException:
-        for one in sent:
-            with suppress(Exception):
-                one.handle.cancel(check=False)
+        cancel([one.handle for one in sent], slurm)
         until = time.monotonic() + _GRACE_SECONDS
         while time.monotonic() < until and any(launch.is_held(one.job.folder) for one in sent):
             time.sleep(_LOOK_SECONDS)
