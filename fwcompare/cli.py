@@ -152,7 +152,7 @@ def _run_hydra(given: list[str]) -> None:
     if arguments.help:
         _share_schemas()
     try:
-        with guarded():
+        with guarded(_told_mode(arguments)):
             run_hydra(
                 args=arguments,
                 args_parser=parser,
@@ -162,6 +162,19 @@ def _run_hydra(given: list[str]) -> None:
             )
     except ValueError as error:
         raise HydraException(str(error)) from error
+
+
+def _told_mode(arguments: Any) -> Any:
+    """Whether one run or a sweep is asked for, where no configuration can say otherwise: of ours
+    only an experiment does, besides those of the user's own folders."""
+    from hydra.types import RunMode
+
+    keys = [override.lstrip("+~").partition("=")[0] for override in arguments.overrides]
+    if arguments.config_dir or arguments.config_path or arguments.config_name:
+        return None
+    if any(key.startswith(("experiment", "hydra")) or "@" in key for key in keys):
+        return None
+    return RunMode.MULTIRUN if arguments.multirun else RunMode.RUN
 
 
 def _share_schemas() -> None:
