@@ -24,14 +24,21 @@ MAP = "map"
 
 
 def declared(
-    section: Mapping[str, Any] | None, places: Sequence[Path], graph: Graph
+    section: Any, places: Sequence[Path], graph: Graph
 ) -> dict[str, NativeCode]:
     """What ``model.native`` asks for, by key; files are looked for in ``places``.
+
+    ``section`` is as a configuration has it: a mapping, or what is none.
 
     Raises:
         RequestError: a file or function that is not there, an engine that takes no code, or a map
             that does not fit the graph.
     """
+    if not isinstance(section or {}, Mapping):
+        raise RequestError(
+            f"model.native must name code by engine, got {section!r}.",
+            "Give model.native.pytorch=FILE.py:FUNCTION, or that of another engine.",
+        )
     asked = {str(key): value for key, value in (section or {}).items() if value is not None}
     file = asked.pop(MAP, None)
     if not asked:

@@ -87,6 +87,8 @@ def test_all_have_what_each_brings():
     for thread in threads:
         thread.join(10)
     assert brought == {number: [0, 10, 20] for number in range(3)}
+    for meeting in meetings:  # as a worker does before it leaves, so that none is missed
+        meeting.over()
     for meeting in meetings:
         meeting.close()
     assert not any(meeting.lost for meeting in meetings)
