@@ -23,9 +23,7 @@ LARGEST_CODE = 1_000_000
 MAP = "map"
 
 
-def declared(
-    section: Any, places: Sequence[Path], graph: Graph
-) -> dict[str, NativeCode]:
+def declared(section: Any, places: Sequence[Path], graph: Graph) -> dict[str, NativeCode]:
     """What ``model.native`` asks for, by key; files are looked for in ``places``.
 
     ``section`` is as a configuration has it: a mapping, or what is none.
