@@ -278,6 +278,7 @@ def _schedules() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600 if LONG else 300)
 def test_random_experiments_are_proven(warm, tmp_path):
     rotation = cycle(PAIRS)

@@ -66,6 +66,7 @@ def test_a_second_shape_is_recompiled_where_shapes_are_fixed(
         assert any("recompilations" in warning for warning in record.warnings) == bool(again)
 
 
+@pytest.mark.slow
 def test_graph_breaks_on_pytorch_are_counted(warm: WarmPool, tmp_path: Path) -> None:
     """Keras's training step calls ``backward``, which TorchDynamo does not trace."""
     record = ran(warm, tmp_path, "keras_torch", LAYERS[-1:], execution="compiled")

@@ -2,5 +2,5 @@
 
 from fwcompare.testing import conformance
 
-#: Its layers are PyTorch's engine's.
-test_conformance = conformance("lightning", slow=("layers", "export"))
+#: Its layers and optimizers are those of PyTorch's engine.
+test_conformance = conformance("lightning", slow=("layers", "optimizers", "export"))

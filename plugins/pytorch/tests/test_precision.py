@@ -48,6 +48,7 @@ def test_the_policy_is_recorded(
     assert ("loss_scale" in facts) == (precision == "mixed_float16")
 
 
+@pytest.mark.slow
 def test_a_second_shape_is_one_recompilation(warm: WarmPool, tmp_path: Path) -> None:
     """Also after another run of the same worker, whose programs must be forgotten."""
     for drop_last, count in ((True, 0), (False, 1)):

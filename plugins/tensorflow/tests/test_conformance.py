@@ -2,5 +2,5 @@
 
 from fwcompare.testing import conformance
 
-#: Its layers are those of keras_tensorflow.
-test_conformance = conformance("tensorflow", slow=("layers", "export"))
+#: Its layers and optimizers are those of keras_tensorflow.
+test_conformance = conformance("tensorflow", slow=("layers", "optimizers", "export"))
