@@ -239,7 +239,8 @@ def two_raylets(tmp_path_factory) -> Iterator[str]:
 def test_a_cluster_of_two_nodes_with_and_without_a_shared_folder(place, cache, two_raylets):
     """Both nodes work at the same time; what is brought back is the same."""
     given = (*SHORT, *RAY, f"hydra.launcher.address={two_raylets}", "seed=range(4)",
-             "trainer.epochs=3", "tracking=none")  # fmt: skip
+             # Seconds each: what begins later than a run of the other node begins beside it.
+             "trainer.epochs=1000", "trainer.max_steps=null", "tracking=none")  # fmt: skip
     environment = {"PYTHONPATH": stub(place)}
     said, folder = run(place, cache, "seen", *given, **environment)
     assert "as many runs at a time as the cluster has room for" in said
