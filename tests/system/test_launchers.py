@@ -260,12 +260,12 @@ def test_a_cluster_of_two_nodes_with_and_without_a_shared_folder(place, cache, t
 def test_ray_does_not_try_again_what_was_killed(place, cache):
     process = subprocess.Popen(
         [FWCOMPARE, "-m", *SHORT, *RAY, "hydra.launcher.num_cpus=2", "compare.measure=accuracy",
-         "seed=range(4)", "tracking=none", "sweep.name=ray"], cwd=place, text=True,
+         "seed=range(4)", "tracking=none", "sweep.name=once"], cwd=place, text=True,
         env={**os.environ, "FWCOMPARE_CACHE": str(cache), "PYTHONPATH": stub(place),
              "STUB_FAULTS": "0=step:hang,2=step:SIGKILL"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    folder = place / "outputs/sweeps/ray"
+    folder = place / "outputs/sweeps/once"
     own = worker(process, folder, 0)
     ray = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     assert {"raylet", "gcs_server"} <= {one.name() for one in ray}
