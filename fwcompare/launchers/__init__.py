@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fwcompare.errors import RequestError, choices
-from fwcompare.record import RunRecord
-from fwcompare.spec import RunSpec
+
+if TYPE_CHECKING:
+    from fwcompare.record import RunRecord
+    from fwcompare.spec import RunSpec
 
 #: What Hydra's launchers call the folder of a sweep.
 SWEEP_DIR = "${hydra.sweep.dir}"
