@@ -257,16 +257,25 @@ def test_a_cluster_of_two_nodes_with_and_without_a_shared_folder(place, cache, t
     assert any(second[0] < first[1] for first, second in itertools.pairwise(spans))
 
 
-def test_ray_does_not_try_again_what_was_killed(place, cache):
+def begun_by_ray(
+    place: Path, cache: Path, name: str, faults: str, *options: str
+) -> tuple[subprocess.Popen[str], Path, psutil.Process]:
+    """A sweep on this machine whose run of seed 0 hangs: its command, its folder, and that run."""
     process = subprocess.Popen(
-        [FWCOMPARE, "-m", *SHORT, *RAY, "hydra.launcher.num_cpus=2", "compare.measure=accuracy",
-         "seed=range(4)", "tracking=none", "sweep.name=once"], cwd=place, text=True,
+        [FWCOMPARE, "-m", *SHORT, *RAY, *options, "compare.measure=accuracy", "seed=range(4)",
+         "tracking=none", f"sweep.name={name}"], cwd=place, text=True,
         env={**os.environ, "FWCOMPARE_CACHE": str(cache), "PYTHONPATH": stub(place),
-             "STUB_FAULTS": "0=step:hang,2=step:SIGKILL"},
+             "STUB_FAULTS": faults},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    folder = place / "outputs/sweeps/once"
-    own = worker(process, folder, 0)
+    folder = place / "outputs/sweeps" / name
+    return process, folder, worker(process, folder, 0)
+
+
+def test_ray_does_not_try_again_what_was_killed(place, cache):
+    process, folder, own = begun_by_ray(
+        place, cache, "once", "0=step:hang,2=step:SIGKILL", "hydra.launcher.num_cpus=2"
+    )
     ray = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     assert {"raylet", "gcs_server"} <= {one.name() for one in ray}
     for one in ray:
@@ -287,15 +296,7 @@ def test_ray_does_not_try_again_what_was_killed(place, cache):
 
 
 def test_ctrl_c_ends_the_tasks_of_ray(place, cache):
-    process = subprocess.Popen(
-        [FWCOMPARE, "-m", *SHORT, *RAY, "compare.measure=accuracy",
-         "seed=range(4)", "tracking=none", "sweep.name=ray_stopped"], cwd=place, text=True,
-        env={**os.environ, "FWCOMPARE_CACHE": str(cache), "PYTHONPATH": stub(place),
-             "STUB_FAULTS": "0=step:hang"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    folder = place / "outputs/sweeps/ray_stopped"
-    own = worker(process, folder, 0)
+    process, folder, own = begun_by_ray(place, cache, "ray_stopped", "0=step:hang")
     children = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
     said = process.communicate(timeout=90)[0]
