@@ -152,7 +152,7 @@ def _run_hydra(given: list[str]) -> None:
     if arguments.help:
         _share_schemas()
     try:
-        with guarded(_told_mode(arguments)):
+        with guarded(chooses_mode=_may_choose_mode(arguments)):
             run_hydra(
                 args=arguments,
                 args_parser=parser,
@@ -164,17 +164,13 @@ def _run_hydra(given: list[str]) -> None:
         raise HydraException(str(error)) from error
 
 
-def _told_mode(arguments: Any) -> Any:
-    """Whether one run or a sweep is asked for, where no configuration can say otherwise: of ours
-    only an experiment does, besides those of the user's own folders."""
-    from hydra.types import RunMode
-
-    keys = [override.lstrip("+~").partition("=")[0] for override in arguments.overrides]
+def _may_choose_mode(arguments: Any) -> bool:
+    """Whether a configuration may say that a sweep is meant: of ours only an experiment does,
+    besides those of the user's own folders."""
     if arguments.config_dir or arguments.config_path or arguments.config_name:
-        return None
-    if any(key.startswith(("experiment", "hydra")) or "@" in key for key in keys):
-        return None
-    return RunMode.MULTIRUN if arguments.multirun else RunMode.RUN
+        return True
+    keys = [override.lstrip("+~").partition("=")[0] for override in arguments.overrides]
+    return any(key.startswith(("experiment", "hydra")) or "@" in key for key in keys)
 
 
 def _share_schemas() -> None:
