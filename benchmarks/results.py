@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/results.py [--folder /usr/share/datasets/fashion-mnist]
 
-Takes some forty minutes on one core. What was trained before is not trained again.
+Takes some forty minutes on one core. What was trained before is not trained again, and with
+``--only`` the other sections stay as they are on the page.
 """
 
 from __future__ import annotations
@@ -73,12 +74,16 @@ WRITTEN = Experiment(
     "test/perplexity",
 )
 
-TEXT = """\
+HEAD = """\
 # What the models reach
 
 That engines compute the same is [proven](parity.md) in float64, on few steps. Here real data are
 trained on, in float32, with seed 0. Written by `python benchmarks/results.py`; do not edit.
+"""
 
+#: A section of the page for each experiment, in the order of the page.
+SECTIONS = {
+    FASHION: """\
 ## Fashion-MNIST
 
 `cnn`, two passes over the 54,000 pictures that remain of the published training split, tested on
@@ -86,10 +91,10 @@ the published 10,000:
 
 <!-- test: skip, it takes minutes -->
 ```bash
-{fashion_command}
+{command}
 ```
 
-{fashion}
+{table}
 
 *Having a batch* is `perf/input_ms_median`: what an engine waits for a batch of 64 pictures when it
 does nothing else, and its share of a step ([metrics](reference/metrics.md)).
@@ -98,7 +103,8 @@ All start from the same weights and see the same batches; what differs behind th
 where rounding has led each of them. `dataset.params.folder=/usr/share/datasets/fashion-mnist` takes
 the files of Debian's package `dataset-fashion-mnist`; `make test-system` trains two of the engines
 on them and wants 0.90.
-
+""",
+    CLASSES: """\
 ## Text with labels
 
 From which of six packages of Python's library 64 bytes are; a guess is right in one of six, or as
@@ -106,11 +112,12 @@ often as the largest package comes.
 
 <!-- test: skip, it takes minutes -->
 ```bash
-{classes_command}
+{command}
 ```
 
-{classes}
-
+{table}
+""",
+    WRITTEN: """\
 ## Text that is written
 
 A decoder of 137,000 parameters on half a megabyte of English. A guess of 256 bytes at random has a
@@ -118,17 +125,18 @@ perplexity of 256.
 
 <!-- test: skip, it takes minutes -->
 ```bash
-{written_command}
+{command}
 ```
 
-{written}
+{table}
 
 The beginning of what one of them writes:
 
 ```
 {sample}
 ```
-"""
+""",
+}
 
 
 def train(experiment: Experiment, more: Sequence[str]) -> None:
@@ -197,26 +205,33 @@ def sample(lines: int = 14) -> str:
     return ""
 
 
-def main() -> None:
-    """Train what was not trained yet and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", help="the files of Fashion-MNIST; fetched if not given")
-    parser.add_argument("--kept", action="store_true", help="train nothing, write what is there")
-    given = parser.parse_args()
-    if not given.kept:
-        train(FASHION, [f"dataset.params.folder={given.folder}"] if given.folder else [])
-        train(CLASSES, [])
-        train(WRITTEN, [])
-    page = TEXT.format(
-        fashion_command=FASHION.command,
-        fashion=shown(FASHION, 4),
-        classes_command=CLASSES.command,
-        classes=shown(CLASSES, 4),
-        written_command=WRITTEN.command,
-        written=shown(WRITTEN, 2),
+def section(experiment: Experiment, page: str) -> str:
+    """The section of an experiment; that of ``page`` where nothing of it was trained here."""
+    text = SECTIONS[experiment]
+    heading = text.splitlines()[0]
+    if not any(True for _ in records(experiment)) and heading in page:
+        return heading + page.partition(heading)[2].partition("\n## ")[0].rstrip() + "\n"
+    return text.format(
+        command=experiment.command,
+        table=shown(experiment, 2 if experiment is WRITTEN else 4),
         sample=sample(),
     )
-    PAGE.write_text(page, encoding="utf-8")
+
+
+def main() -> None:
+    """Train what was not trained yet and write the page."""
+    names = {experiment.name: experiment for experiment in SECTIONS}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", help="the files of Fashion-MNIST; fetched if not given")
+    parser.add_argument("--only", nargs="*", choices=names, default=list(names))
+    given = parser.parse_args()
+    for name in given.only:
+        experiment = names[name]
+        own = experiment is FASHION and given.folder
+        train(experiment, [f"dataset.params.folder={given.folder}"] if own else [])
+    page = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+    sections = [section(experiment, page) for experiment in SECTIONS]
+    PAGE.write_text("\n".join([HEAD, *sections]), encoding="utf-8")
     print(f"Written: {PAGE}")
 
 
