@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +12,8 @@ from typing import TYPE_CHECKING
 from fwcompare.errors import RequestError
 
 if TYPE_CHECKING:
+    import http.client
+
     from rich.console import Console
 
 #: Seconds without a byte after which an address is given up.
@@ -148,6 +147,11 @@ def _accepted(path: Path, verify: Callable[[Path], None]) -> str | None:
 
 def _fetch(url: str, part: Path, advance: Advance) -> None:
     """Append to ``part`` what is missing; ask again from the start if the server cannot do that."""
+    # Here, for every run imports this module, and few fetch anything.
+    import http.client
+    import urllib.error
+    import urllib.request
+
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "fwcompare"}
     if have:
