@@ -20,6 +20,7 @@ from fwcompare.arms import SWEEP_FILE, Run, load_run
 from fwcompare.compare import Comparison
 from fwcompare.errors import FwcompareError, RequestError
 from fwcompare.folders import find_run, find_sweep
+from fwcompare.limits import user_path
 from fwcompare.outcome import Outcome, outcome
 from fwcompare.record import NO_FAILURES, RunRecord
 from fwcompare.spec import RunSpec
@@ -207,7 +208,7 @@ def load(
 
 
 def _is_sweep(name: str, outputs: Path) -> bool:
-    places = Path(name).expanduser(), outputs / "sweeps" / name
+    places = user_path(name), outputs / "sweeps" / name
     return any((place / SWEEP_FILE).is_file() for place in places)
 
 

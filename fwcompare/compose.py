@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwcompare.errors import FwcompareError, RequestError, UnsupportedError, unknown
 from fwcompare.launchers import EXTRAS, not_installed
+from fwcompare.limits import user_path
 
 if TYPE_CHECKING:
     from fwcompare.config import Configuration
@@ -62,7 +64,7 @@ def search_path(config_dir: str | Path | None) -> list[str]:
     """
     if not config_dir:
         return []
-    folder = Path(config_dir).expanduser().absolute()
+    folder = user_path(str(config_dir)).absolute()
     if not folder.is_dir():
         raise RequestError(f"--config-dir {config_dir}: there is no such folder.")
     return [f"hydra.searchpath=[file://{folder}]"]
@@ -153,7 +155,19 @@ def translate(error: BaseException, given: Sequence[str] = ()) -> FwcompareError
         return _missing_config(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _composition(error, given)
+    if isinstance(error, RecursionError) and _while_reading(error):
+        return RequestError(
+            "An option or a configuration is nested too deeply, or holds itself.",
+            "Look for many brackets, and for a defaults list that names its own file.",
+        )
     return FwcompareError(f"{type(error).__name__}: {error}")
+
+
+def _while_reading(error: BaseException) -> bool:
+    """Whether the last calls before an error were those of who reads configurations."""
+    calls = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-30:]
+    rooms = {str(frame.f_globals.get("__name__")).partition(".")[0] for frame in calls}
+    return not rooms.isdisjoint(("hydra", "omegaconf", "antlr4"))
 
 
 def _missing_config(error: Any) -> FwcompareError:

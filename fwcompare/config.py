@@ -28,6 +28,7 @@ from fwcompare.graph.masks import NO_PADDING, PaddingMask
 from fwcompare.graph.read import read
 from fwcompare.graph.weights import digest
 from fwcompare.launch import physical_cores
+from fwcompare.limits import user_path
 from fwcompare.memory import MIB
 from fwcompare.native.read import declared
 from fwcompare.plugin import (
@@ -235,13 +236,14 @@ class Configuration:
 
     @cached_property
     def outputs(self) -> Path:
-        return Path(convert(str, self.section("paths").get("outputs"), "paths.outputs")).absolute()
+        given = convert(str, self.section("paths").get("outputs"), "paths.outputs")
+        return user_path(given).absolute()
 
     @cached_property
     def cache(self) -> Path:
         given = convert(str | None, self.section("paths").get("cache"), "paths.cache")
         if given:
-            return Path(given).expanduser().absolute()
+            return user_path(given).absolute()
         import platformdirs
 
         return platformdirs.user_cache_path("fwcompare")
@@ -485,7 +487,7 @@ class Configuration:
         if python is None:
             require_ready(name)
         else:
-            python = str(Path(python).expanduser().absolute())
+            python = str(user_path(python).absolute())
             if not (Path(python).is_file() and os.access(python, os.X_OK)):
                 raise RequestError(
                     f"framework.python={python} is no interpreter that can be started.",
@@ -548,7 +550,7 @@ class Configuration:
         Raises:
             RequestError: there is none; ``lack`` and ``hint`` are said of a run without one.
         """
-        path = Path(source).expanduser()
+        path = user_path(source)
         for place in (path, path / name):
             if place.is_file():
                 return place.absolute()
@@ -759,7 +761,7 @@ class Configuration:
     def find_graph(self, name: str) -> Path:
         """The layer file of a model: an absolute path, or one in a ``model`` folder of the
         search path."""
-        path = Path(name).expanduser()
+        path = user_path(name)
         if path.is_absolute():
             return path
         places = [Path(source) / "model" / path for source in self.sources]

@@ -47,6 +47,11 @@ class RunError(FwcompareError):
     exit_code = 1
 
 
+def shown(text: str, most: int = 200) -> str:
+    """Text of others as it stands in a message: of what is long the beginning."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def choices(options: Iterable[str]) -> str:
     """The options as one readable list, sorted."""
     return ", ".join(sorted(options)) or "none"
@@ -69,4 +74,6 @@ def unknown(what: str, name: object, options: Iterable[str]) -> RequestError:
     known = sorted(options)
     near = difflib.get_close_matches(str(name), _beside(str(name), known), n=1, cutoff=0.6)
     hint = f"Did you mean '{near[0]}'? " if near else ""
-    return RequestError(f"Unknown {what} '{name}'.", f"{hint}Choose from: {choices(known)}.")
+    return RequestError(
+        f"Unknown {what} '{shown(str(name))}'.", f"{hint}Choose from: {choices(known)}."
+    )

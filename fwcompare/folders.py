@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fwcompare.errors import RequestError, unknown
+from fwcompare.limits import user_path
 from fwcompare.record import SPEC_FILE, SWEEP_FILE
 
 
@@ -15,7 +16,7 @@ def find_run(name: str, outputs: Path) -> Path:
     Raises:
         RequestError: there is none, the folder is not a run's, or several names end so.
     """
-    places = [Path(name).expanduser()]
+    places = [user_path(name)]
     if Path(name).name == name:
         places += [outputs / "runs" / name, *sorted(outputs.glob(f"sweeps/*/{name}"))]
     for place in places:
@@ -61,8 +62,8 @@ def find_sweep(name: str | None, outputs: Path) -> Path:
                 f"There is no sweep in {outputs}.", "Make one: fwcompare experiment=quickstart"
             )
         return max(sweeps.values(), key=lambda path: (path / SWEEP_FILE).stat().st_mtime)
-    if (Path(name).expanduser() / SWEEP_FILE).is_file():
-        return Path(name).expanduser()
+    if (user_path(name) / SWEEP_FILE).is_file():
+        return user_path(name)
     if name not in sweeps:
         raise unknown("sweep", name, sweeps)
     return sweeps[name]

@@ -14,6 +14,7 @@ from fwcompare.errors import RequestError, RunError, UnsupportedError, unknown
 from fwcompare.exporting import LOADING_FILE
 from fwcompare.graph import load, save
 from fwcompare.launch import WarmPool
+from fwcompare.limits import user_path
 from fwcompare.plugin import Format, formats, front, installed, missing
 from fwcompare.record import FINAL_WEIGHTS, SPEC_FILE, RunRecord
 from fwcompare.spec import Device, Framework, RunSpec
@@ -128,7 +129,7 @@ def _target(
     spec: RunSpec, output: Path | None, suffixes: Sequence[str], name: str, force: bool
 ) -> Path:
     """The file that is asked for. Raises ``RequestError`` if it cannot be written."""
-    file = (output or Path(f"{spec.run}{suffixes[0]}")).expanduser()
+    file = user_path(str(output or f"{spec.run}{suffixes[0]}"))
     if not file.name.endswith(tuple(suffixes)):
         raise RequestError(
             f"A file of format '{name}' ends with {' or '.join(suffixes)}, got {file}.",

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from fwcompare.errors import RequestError
+from fwcompare.errors import RequestError, shown
 
 #: Bytes of a JSON file of a run; a spec holds every layer, a record every block of steps.
 LARGEST_JSON = 256_000_000
+
+
+def user_path(name: str) -> Path:
+    """The path that a user wrote, from their home where it begins with ``~``.
+
+    Raises:
+        RequestError: no file can have this name, or there is no such user.
+    """
+    try:
+        path = Path(name).expanduser()
+        os.lstat(path)
+    except RuntimeError as error:  # pathlib's word for a home that is not there
+        raise RequestError(f"{shown(name)}: there is no such home folder.") from error
+    except ValueError as error:  # zeros, and halves of surrogate pairs
+        raise RequestError(f"{shown(repr(name))} cannot be the name of a file: {error}.") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise RequestError(f"{shown(name)} cannot be a path: it is too long.") from error
+    return path
 
 
 def read_text(path: Path, most: int, what: str = "The file") -> str:

@@ -27,6 +27,9 @@ _TIGHT = 0.8
 #: No framework counts a dimension, and no machine a byte, beyond.
 _MOST = 2**63 - 1
 
+#: What may be stated as memory; beyond it a number of bytes would be none.
+MOST_MIB = 1e15
+
 #: Kernels that count in 32 bits stop here.
 _MOST_32 = 2**31 - 1
 
@@ -45,9 +48,10 @@ class Preflight:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise unknown("preflight.mode", self.mode, MODES)
-        if self.memory_mib is not None and not self.memory_mib > 0:
+        if self.memory_mib is not None and not 0 < self.memory_mib <= MOST_MIB:
             raise RequestError(
-                f"preflight.memory_mib must be more than 0, got {self.memory_mib:g}."
+                f"preflight.memory_mib must be more than 0 and at most {MOST_MIB:g}, "
+                f"got {self.memory_mib:g}."
             )
 
     def capacity(self, measured: Callable[[], Capacity | None]) -> Capacity | None:

@@ -12,8 +12,11 @@ from fwcompare.limits import read_text
 MOST_VALUES = 100_000
 #: Levels of lists and mappings in a YAML file.
 DEEPEST = 50
+#: Characters of a whole number: Python writes none out that has more than 4,300 digits.
+LONGEST_NUMBER = 1_000
 #: Bytes of a YAML file: a configuration or a list of layers, never data.
 LARGEST_YAML = 1_000_000
+_WHOLE = "tag:yaml.org,2002:int"
 
 
 def read_yaml(path: Path, what: str = "The file") -> Any:
@@ -62,6 +65,8 @@ def _require_bounded(root: Any) -> None:
         open_nodes.add(key)
         if len(open_nodes) > DEEPEST:
             raise RequestError(f"is nested deeper than {DEEPEST} levels.")
+        if node.tag == _WHOLE and len(node.value) > LONGEST_NUMBER:
+            raise RequestError(f"holds a number of more than {LONGEST_NUMBER} characters.")
         size, depth = 1, 0
         for child in _children(node):
             inner_size, inner_depth = measure(child)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fwcompare.atomic import write_text
-from fwcompare.errors import RequestError, unknown
+from fwcompare.errors import RequestError, shown, unknown
 from fwcompare.graph import VALUES, Graph
 from fwcompare.graph.weights import DISTRIBUTIONS, SCHEMES
 from fwcompare.limits import read_json
@@ -41,7 +41,7 @@ DECAY_SCOPES = ("all", "kernels")
 
 def _require(holds: bool, option: str, value: object, wanted: str) -> None:
     if not holds:
-        raise RequestError(f"{option} must be {wanted}, got {value!r}.")
+        raise RequestError(f"{option} must be {wanted}, got {shown(repr(value))}.")
 
 
 def _one_of(option: str, value: object, options: tuple[str, ...]) -> None:

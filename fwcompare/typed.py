@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-from fwcompare.errors import RequestError, choices, unknown
+from fwcompare.errors import RequestError, choices, shown, unknown
 
 T = TypeVar("T")
 
@@ -25,7 +25,9 @@ def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
             it as ``where.key``.
     """
     if not isinstance(data, Mapping):
-        raise RequestError(f"{where or 'The top level'} must be a mapping, got {data!r}.")
+        raise RequestError(
+            f"{where or 'The top level'} must be a mapping, got {shown(repr(data))}."
+        )
     declared = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     prefix = f"{where}." if where else ""
     for key in data:
@@ -71,7 +73,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return _tuple(arguments, value, where)
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise RequestError(f"{where} must be a mapping, got {value!r}.")
+            raise RequestError(f"{where} must be a mapping, got {shown(repr(value))}.")
         if is_dataclass(arguments[1]):
             return {
                 key: convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()
@@ -113,7 +115,7 @@ def _tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...
         value = [value] * len(arguments)
     if not isinstance(value, list | tuple) or (not variadic and len(value) != len(arguments)):
         count = "a list" if variadic else f"a list of {len(arguments)}"
-        raise RequestError(f"{where} must be {count}, got {value!r}.")
+        raise RequestError(f"{where} must be {count}, got {shown(repr(value))}.")
     return tuple(convert(arguments[0], item, where) for item in value)
 
 
@@ -131,7 +133,14 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
         str: isinstance(value, str),
     }[hint]
     if not holds:
-        raise RequestError(f"{where} must be {_LABELS[hint]}, got {value!r}.")
-    if hint is float and not math.isfinite(value):
-        raise RequestError(f"{where} must be finite, got {value!r}.")
+        raise RequestError(f"{where} must be {_LABELS[hint]}, got {shown(repr(value))}.")
+    if hint is float and not _finite(value):
+        raise RequestError(f"{where} must be finite, got {shown(repr(value))}.")
     return hint(value)
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float reaches
+        return False

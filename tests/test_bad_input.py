@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fwcompare.compose import compose
+from fwcompare.errors import RequestError
 from fwcompare.graph import save
+
+#: Options that name a file or a folder.
+FILES = (
+    "paths.outputs", "paths.cache", "framework.python", "init.from", "model.graph",
+    "trainer.resume", "dataset=npz dataset.params.file", "dataset=images dataset.params.folder",
+)  # fmt: skip
 
 TOGETHER = ["distributed=data_parallel"]
 
@@ -127,6 +135,63 @@ def test_one_clear_message(cli, tmp_path, arguments, words):
     for word in words:
         assert word in said
     assert not list(tmp_path.rglob("spec.json")), "work was begun"
+
+
+def named(file):
+    """Each option that names a file, with this one."""
+    return [f"{option}={file}".split() for option in FILES]
+
+
+#: Numbers and names beyond all bounds, and what is said of them.
+ABSURD = [
+    (["optimizer.lr=1" + "0" * 400], "optimizer.lr must be finite"),
+    (["trainer.timeout_s=-1" + "0" * 400], "trainer.timeout_s must be finite"),
+    (["seed=1" + "0" * 4000], r"seed must be .{,250}\.\.\.\.$"),
+    (["seed=" + "9" * 5000], "4300 digits"),
+    (["preflight.memory_mib=1e308"], "preflight.memory_mib"),
+    (["model.params.width=" + "[" * 3000 + "]" * 3000], "nested too deeply"),
+    (["dataset=synthetic", "dataset.params.samples=1" + "0" * 11], "needs .* are free"),
+    (["dataset=synthetic", "dataset.params.samples=1" + "0" * 400], "needs .* are free"),
+    (["dataset=synthetic", "dataset.params.input_shape=[1" + "0" * 13 + "]"], "needs .* are free"),
+    (["dataset=synthetic", "dataset.params.outputs=2147483648"], "dataset.params.outputs"),
+    (["dataset=synthetic_tokens", "dataset.params.tokens=2147483648"], "dataset.params.tokens"),
+    *((case, "no such home") for case in named("'~no-such-user/x'")),
+    *((case, r"x\.\.\. cannot be a path: it is too long") for case in named("x" * 5000)),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), ABSURD, ids=[f"{case[0][-1][:40]} {case[1][:12]}" for case in ABSURD]
+)
+@pytest.mark.timeout(30)
+def test_a_value_beyond_all_bounds(tmp_path, cache, options, said):
+    places = [f"paths.outputs={tmp_path}", f"paths.cache={cache}", "device.threads=1"]
+    with pytest.raises(RequestError, match=said):
+        compose([*places, *options]).plan()
+
+
+def test_more_than_there_is_memory_for(tmp_path, monkeypatch):
+    """What NumPy says of it; to try it for real would take the memory of others."""
+
+    def scarce(*_):
+        raise MemoryError("Unable to allocate 11.6 TiB")
+
+    monkeypatch.setattr("fwcompare.data.prepare.checked", scarce)
+    with pytest.raises(RequestError, match="not enough memory") as refused:
+        compose([f"paths.cache={tmp_path}"]).plan()
+    assert "11.6 TiB" in refused.value.hint
+
+
+def test_a_defaults_list_that_names_its_own_file(tmp_path):
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer/own.yaml").write_text("defaults: [own]\n")
+    with pytest.raises(RequestError, match="holds itself"):
+        compose(["optimizer=own"], str(tmp_path))
+
+
+def test_a_folder_of_configuration_of_nobody():
+    with pytest.raises(RequestError, match="no such home"):
+        compose([], "~no-such-user/x")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from fwcompare.data.download import require_room
 from fwcompare.data.raw import Raw, Split
 from fwcompare.data.source import Unsplit, one_of, require
 from fwcompare.errors import RequestError
+from fwcompare.limits import user_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,7 +56,7 @@ class Images(Unsplit):
 
     @property
     def _folder(self) -> Path:
-        return Path(str(self.folder)).expanduser().absolute()
+        return user_path(str(self.folder)).absolute()
 
     def _parts(self) -> dict[str, Classes]:
         """Files of each class of each part that is there.

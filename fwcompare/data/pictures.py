@@ -14,6 +14,7 @@ from fwcompare.data.published import MIRRORS, Published
 from fwcompare.data.raw import Raw, Split
 from fwcompare.data.source import Source
 from fwcompare.errors import RequestError
+from fwcompare.limits import user_path
 
 if TYPE_CHECKING:
     from fwcompare.data.download import Downloads
@@ -28,7 +29,7 @@ class PublishedPictures(Source):
 
     @property
     def _folder(self) -> Path | None:
-        return None if self.folder is None else Path(self.folder).expanduser().absolute()
+        return None if self.folder is None else user_path(self.folder).absolute()
 
 
 class Mnist(PublishedPictures):

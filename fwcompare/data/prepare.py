@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import numpy as np
 
 from fwcompare.data.batches import SPLITS, DataFolder, permutation
 from fwcompare.data.checks import checked
-from fwcompare.data.download import Downloads
+from fwcompare.data.download import Downloads, require_room
 from fwcompare.data.folder import FORMAT_VERSION, Pieces, read_folder, write_folder
 from fwcompare.data.raw import Raw, Rows, Split, portions
 from fwcompare.data.scale import IDENTITY, Scale, input_scale, target_scale
@@ -61,13 +62,25 @@ def prepare(
                 return found
             for stale in (folder, *root.glob(f"{folder.name}.*")):
                 shutil.rmtree(stale, ignore_errors=True)  # left by a process that was killed
-            raw = checked(made.load(Downloads(root / "downloads", offline, progress)), name)
-            return _write(folder, made, raw)
+            raw = made.load(Downloads(root / "downloads", offline, progress))
+            require_room(root, _bytes(raw), f"The dataset '{name}'")  # before a look at each sample
+            return _write(folder, made, checked(raw, name))
+    except MemoryError as error:
+        raise RequestError(
+            f"The dataset '{name}' cannot be prepared: there is not enough memory.",
+            f"{error}. Take fewer samples, or smaller ones.",
+        ) from error
     except OSError as error:
         raise RequestError(
             f"The dataset '{name}' cannot be prepared in {root}: {error.strerror or error}.",
             "Make room there, or choose another folder with paths.cache=FOLDER.",
         ) from error
+
+
+def _bytes(raw: Raw) -> int:
+    """How much the prepared folder will hold."""
+    rows = (array for part in raw.parts.values() for array in part)
+    return min(sum(4 * int(math.prod(array.shape)) for array in rows), 2**100)  # no disk holds that
 
 
 def _key(made: Source) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from fwcompare.data.batches import permutation
 from fwcompare.data.raw import Raw
 from fwcompare.data.scale import NORMALIZATIONS
-from fwcompare.errors import RequestError, unknown
+from fwcompare.errors import RequestError, shown, unknown
 
 if TYPE_CHECKING:
     from fwcompare.data.download import Downloads
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def require(holds: bool, option: str, value: object, wanted: str) -> None:
     """Raise ``RequestError`` unless an option is as it is wanted."""
     if not holds:
-        raise RequestError(f"dataset.params.{option} must be {wanted}, got {value!r}.")
+        raise RequestError(f"dataset.params.{option} must be {wanted}, got {shown(repr(value))}.")
 
 
 def one_of(option: str, value: str, options: tuple[str, ...]) -> None:

@@ -21,10 +21,14 @@ from fwcompare.data.source import Source, TokenSource, Unsplit, one_of, require,
 from fwcompare.data.tables import Csv, Parquet
 from fwcompare.data.texts import Imdb, Text
 from fwcompare.errors import RequestError, unknown
+from fwcompare.limits import user_path
 from fwcompare.typed import build
 
 if TYPE_CHECKING:
     from fwcompare.data.download import Downloads
+
+#: Labels and token ids are kept in 32 bits.
+MOST = 2**31 - 1
 
 KINDS = ("classification", "multi_label", "regression")
 
@@ -106,7 +110,7 @@ class FashionMnist(Source):
 
     @property
     def _folder(self) -> Path | None:
-        return None if self.folder is None else Path(self.folder).expanduser().absolute()
+        return None if self.folder is None else user_path(self.folder).absolute()
 
     def load(self, downloads: Downloads) -> Raw:
         return fashion_mnist.load(self._folder, downloads / self.name)
@@ -136,6 +140,7 @@ class Synthetic(Unsplit):
             list(self.input_shape),
             "one or more positive whole numbers",
         )
+        require(self.outputs <= MOST, "outputs", self.outputs, f"at most {MOST}")
         if self.task != "regression":
             require(self.outputs >= 2, "outputs", self.outputs, f"at least 2 for {self.task}")
             require(0 <= self.noise < 1, "noise", self.noise, "at least 0 and less than 1")
@@ -181,7 +186,9 @@ class SyntheticTokens(TokenSource):
         require(self.steps >= 2, "steps", self.steps, "at least 2")
         require_min_steps(self.min_steps, self.steps)
         require(self.tokens >= 2, "tokens", self.tokens, "at least 2")
+        require(self.tokens <= MOST, "tokens", self.tokens, f"at most {MOST}")
         require(self.outputs >= 2, "outputs", self.outputs, "at least 2")
+        require(self.outputs <= MOST, "outputs", self.outputs, f"at most {MOST}")
         require(0 <= self.noise < 1, "noise", self.noise, "at least 0 and less than 1")
 
     def load(self, downloads: Downloads) -> Raw:
@@ -255,7 +262,7 @@ class Npz(OwnArrays):
 
     @property
     def _path(self) -> Path:
-        return Path(str(self.file)).expanduser().absolute()
+        return user_path(str(self.file)).absolute()
 
     def files(self) -> list[Path]:
         if not self._path.is_file():
@@ -287,7 +294,7 @@ class Npy(OwnArrays):
 
     @property
     def _folder(self) -> Path:
-        return Path(str(self.folder)).expanduser().absolute()
+        return user_path(str(self.folder)).absolute()
 
     def files(self) -> list[Path]:
         return list(npy.paths(self._folder).values())

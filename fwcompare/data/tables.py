@@ -18,6 +18,7 @@ from fwcompare.data.batches import SPLITS
 from fwcompare.data.raw import Raw, Split
 from fwcompare.data.source import Unsplit, one_of, require
 from fwcompare.errors import RequestError, choices, unknown
+from fwcompare.limits import user_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +129,7 @@ class Table(Unsplit):
 
     @property
     def _path(self) -> Path:
-        return Path(str(self.file)).expanduser().absolute()
+        return user_path(str(self.file)).absolute()
 
     def files(self) -> list[Path]:
         if not self._path.is_file():

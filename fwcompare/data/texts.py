@@ -18,6 +18,7 @@ from fwcompare.data.raw import Raw, Split
 from fwcompare.data.source import Source, one_of, require
 from fwcompare.data.tokenizers import TOKENIZERS, Bytes, Tokenizer, Words
 from fwcompare.errors import RequestError
+from fwcompare.limits import user_path
 
 if TYPE_CHECKING:
     from fwcompare.data.download import Downloads
@@ -42,7 +43,7 @@ class Text(PythonText):
 
     @property
     def _place(self) -> Path:
-        return Path(str(self.folder)).expanduser().absolute()
+        return user_path(str(self.folder)).absolute()
 
     def files(self) -> list[Path]:
         if self._place.is_file():
@@ -136,7 +137,7 @@ class Imdb(Source):
 
     @property
     def _folder(self) -> Path | None:
-        return None if self.folder is None else Path(self.folder).expanduser().absolute()
+        return None if self.folder is None else user_path(self.folder).absolute()
 
     @property
     def _extracted(self) -> Path | None:

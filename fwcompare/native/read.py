@@ -10,7 +10,7 @@ from typing import Any
 
 from fwcompare.errors import RequestError, choices, unknown
 from fwcompare.graph import Graph
-from fwcompare.limits import read_text
+from fwcompare.limits import read_text, user_path
 from fwcompare.native.mapping import WeightMap
 from fwcompare.plugin import front, installed, native_keys
 from fwcompare.safe_yaml import read_yaml
@@ -149,7 +149,7 @@ def _bound(body: Iterable[ast.stmt]) -> tuple[set[str], bool]:
 
 
 def _found(file: str, key: str, places: Sequence[Path]) -> Path:
-    path = Path(file).expanduser()
+    path = user_path(file)
     tried = [path] if path.is_absolute() else [place / path for place in places]
     for each in tried:
         if each.is_file():

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from fwcompare.errors import RequestError
+from fwcompare.limits import user_path
 from fwcompare.locking import locked
 
 _PREFIX = "sqlite:///"
@@ -40,7 +41,7 @@ def sqlite_path(uri: str) -> Path | None:
             f"The tracking URI '{uri}' does not name a file that MLflow can open.",
             f"Write {_PREFIX}/absolute/path/mlflow.db, without '%' and '?'.",
         )
-    return Path(path).expanduser().absolute()
+    return user_path(path).absolute()
 
 
 def ensure(path: Path) -> None:

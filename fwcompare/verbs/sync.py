@@ -17,6 +17,7 @@ from fwcompare.compose import compose
 from fwcompare.conclusion import conclude
 from fwcompare.errors import RequestError, unknown
 from fwcompare.folders import all_runs
+from fwcompare.limits import user_path
 from fwcompare.outcome import outcome
 from fwcompare.record import RECORD_FILE
 from fwcompare.recovery import recover_all
@@ -84,7 +85,7 @@ def _find(name: str, outputs: Path) -> Sequence[Path]:
     places |= {path.name: path for path in all_runs(outputs)}
     if name in places:
         return [places[name]]
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if (folder / SWEEP_FILE).is_file() or (folder / RECORD_FILE).is_file():
         return [folder]
     if inside := _inside(folder) or _inside(folder / "outputs"):

@@ -115,10 +115,13 @@ _WORDS = r"""
     {a:1} [1,2] a,b range(3) choice(1,2) glob(*) ' " \ _target_ %s {0} <b> 0x10 1_000 1e-5 .5 -0
     sgd digits mlp kaiming é 𝔘
 """
-WORDS = st.sampled_from([*_WORDS.split(), "", "\x1b[31m", "\u202e", "a" * 300, "{a: 1}"])
+_LONG = ["a" * 300, "x" * 5000, "9" * 400, "9" * 5000, "[" * 3000]
+WORDS = st.sampled_from(
+    [*_WORDS.split(), *_LONG, "", "\x1b[31m", "\u202e", "{a: 1}", "'~nosuch/x'"]
+)
 NUMBERS = st.one_of(
     st.integers(-3, 70),
-    st.sampled_from([2**31, 2**63, 2**64, 10**30, -(2**63)]),
+    st.sampled_from([2**31, 2**63, 2**64, 10**30, -(2**63), 10**400]),
     st.floats(allow_nan=True, allow_infinity=True, width=64),
 )
 SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, WORDS, st.text(max_size=8))

@@ -109,6 +109,7 @@ BOMBS = {
     "itself": "a: &a [*a]",
     "size": "a: " + "x" * 1_100_000,
     "a number": "a: " + "9" * 5000,
+    "a number in other digits": "a: 0x" + "f" * 4000,
     "a date": "a: 2024-13-45",
     "bytes": "a: \x80",
     "a tag": "a: !!python/object/apply:os.system [ls]",
