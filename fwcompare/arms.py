@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fwcompare.errors import RequestError
+from fwcompare.limits import read_json
 from fwcompare.record import SPEC_FILE, RunRecord
 from fwcompare.record import SWEEP_FILE as SWEEP_FILE
 from fwcompare.spec import EXECUTIONS, RunSpec
@@ -53,14 +54,16 @@ def read_listing(folder: Path) -> dict[str, Any]:
         RequestError: the folder is no sweep.
     """
     try:
-        listing = json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8"))
+        listing = read_json(folder / SWEEP_FILE)
         if all(isinstance(cell["run"], str) for cell in listing["cells"]):
             return dict(listing)
         reason = "a run has no name"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except RequestError as error:
+        reason = error.message
+    except (KeyError, TypeError) as error:
         reason = str(error)
     raise RequestError(
-        f"{folder} is no sweep folder: {SWEEP_FILE} cannot be read ({reason}).",
+        f"{folder} is no sweep folder: {SWEEP_FILE} cannot be read ({reason.rstrip('.')}).",
         "`fwcompare runs` lists what there is.",
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from fwcompare.atomic import PART, write_text
 from fwcompare.errors import FwcompareError, RequestError
 from fwcompare.folders import all_runs
 from fwcompare.launch import RESERVE_FILE, is_held, recover
+from fwcompare.limits import read_json
 from fwcompare.outcome import outcome
 from fwcompare.record import EVENTS_FILE, RECORD_FILE, RunRecord
 from fwcompare.recovery import cut_off
@@ -23,6 +23,9 @@ from fwcompare.track.replay import COMPARISON_FILE
 
 #: What is added to the name of a file that cannot be read and is put aside.
 DAMAGED = ".damaged"
+
+#: Bytes that are read at once when the end of a file is looked for.
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,28 @@ def found(outputs: Path) -> Iterator[Damage]:
 
 def _torn(folder: Path) -> Iterator[Damage]:
     path = folder / EVENTS_FILE
-    with suppress(OSError):
-        data = path.read_bytes()
-        if data and not data.endswith(b"\n"):
-            whole = data.rfind(b"\n") + 1
-            cure = "the torn line is cut off"
-            yield Damage("torn last event", path, cure, lambda: os.truncate(path, whole))
+    whole = _whole(path)
+    if whole is not None:
+        cure = "the torn line is cut off"
+        yield Damage("torn last event", path, cure, lambda: os.truncate(path, whole))
+
+
+def _whole(path: Path) -> int | None:
+    """Bytes up to the end of the last whole line; None where nothing stands behind it."""
+    if not path.is_file():
+        return None
+    with suppress(OSError), path.open("rb") as file:
+        at = size = file.seek(0, os.SEEK_END)
+        while at:
+            before = max(at - _PIECE, 0)
+            file.seek(before)
+            found = file.read(at - before).rfind(b"\n")
+            if found >= 0:
+                at = before + found + 1
+                break
+            at = before
+        return at if at < size else None
+    return None
 
 
 def _unreadable(folder: Path) -> Iterator[Damage]:
@@ -79,11 +98,9 @@ def _unreadable(folder: Path) -> Iterator[Damage]:
 def _is_garbage(path: Path) -> bool:
     """Whether a file is no JSON at all, and not merely that of another release."""
     try:
-        return not isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-    except ValueError:
-        return True
-    except OSError:
-        return False
+        return not isinstance(read_json(path), dict)
+    except RequestError as error:
+        return not isinstance(error.__cause__, OSError)
 
 
 def _without_record(folder: Path) -> Damage:

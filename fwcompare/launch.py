@@ -472,6 +472,8 @@ def is_held(folder: Path) -> bool:
 
     It holds a lock on the log; the system lets go of it when that process ends, whatever ends it.
     """
+    if not (folder / LOG_FILE).is_file():
+        return False  # opening a pipe would wait for who writes into it
     try:
         with (folder / LOG_FILE).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -43,11 +43,12 @@ def read_text(path: Path, most: int, what: str = "The file") -> str:
         if path.exists() and not path.is_file():
             raise RequestError(f"{what} {path} is no ordinary file.")
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            large = os.fstat(file.fileno()).st_size > most
+            content = b"" if large else file.read(most + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RequestError(f"{what} {path} cannot be read: {reason}.") from error
-    if len(content) > most:
+    if large or len(content) > most:
         raise RequestError(f"{what} {path} is larger than {most} bytes.")
     try:
         return content.decode("utf-8")

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fwcompare.atomic import write_text
+from fwcompare.errors import RequestError
+from fwcompare.limits import read_json
 from fwcompare.typed import fits
 
 SCHEMA_VERSION = 1
@@ -33,6 +35,9 @@ STATUSES = (
 
 #: Statuses that are no failure: what an engine cannot do, and what a search gave up on purpose.
 NO_FAILURES = ("ok", "unsupported", "pruned")
+
+#: Bytes of one event; an epoch's blocks of steps take some thirty each.
+LONGEST_EVENT = 1 << 28
 
 SPEC_FILE = "spec.json"
 EVENTS_FILE = "events.jsonl"
@@ -84,21 +89,18 @@ class EventFile:
 def read_events(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield each whole event from byte ``offset`` on, with the offset behind it.
 
-    A last line that is torn or still being written is left for the next call.
+    A last line that is torn or still being written is left for the next call. Where there is no
+    ordinary file there is no event.
     """
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
+    if not path.is_file():
         return
-    with file:
+    with path.open("rb") as file:
         file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
+        while (line := file.readline(LONGEST_EVENT)).endswith(b"\n"):
             offset += len(line)
             try:
                 event = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(event, dict) and isinstance(event.get("event"), str):
                 yield event, offset
@@ -106,6 +108,8 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], i
 
 def log_tail(folder: Path, lines: int = 20, most_bytes: int = 20_000) -> list[str]:
     """The last lines of a run's log that say something."""
+    if not (folder / LOG_FILE).is_file():
+        return []
     try:
         with (folder / LOG_FILE).open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -175,7 +179,6 @@ class RunRecord:
     def read(cls, folder: Path) -> RunRecord | None:
         """The record in a run folder, or None where there is none that can be read."""
         try:
-            data = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-            return cls.from_json(data)
-        except (OSError, ValueError, TypeError, AttributeError):
+            return cls.from_json(read_json(folder / RECORD_FILE))
+        except (RequestError, ValueError, TypeError, AttributeError):
             return None

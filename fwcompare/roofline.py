@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 
 from fwcompare import machine
+from fwcompare.errors import RequestError
 from fwcompare.launch import thread_environment, worker_cores
+from fwcompare.limits import read_json
 from fwcompare.probe import clock
 from fwcompare.record import RunRecord
 from fwcompare.spec import RunSpec
@@ -232,9 +234,9 @@ def _achieved(rate: float, spec: RunSpec, peak: Peak, roof: float) -> Achieved:
 def read_peaks(sweep_file: Path) -> tuple[Peak, ...]:
     """The peaks that a sweep measured; none where it has none that can be read."""
     try:
-        listing = json.loads(sweep_file.read_text(encoding="utf-8"))
+        listing = read_json(sweep_file)
         return tuple(Peak.from_json(entry) for entry in listing.get("peaks", ()))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (RequestError, ValueError, TypeError, KeyError, AttributeError):
         return ()
 
 

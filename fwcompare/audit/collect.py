@@ -17,8 +17,9 @@ from rich.console import Console
 from fwcompare.arms import Run
 from fwcompare.audit.lines import Line, lines
 from fwcompare.audit.settings import read
-from fwcompare.errors import FwcompareError
+from fwcompare.errors import FwcompareError, RequestError
 from fwcompare.launch import WarmPool, prepare
+from fwcompare.limits import read_json
 from fwcompare.parity.prove import for_engine
 from fwcompare.plugin import front
 from fwcompare.record import write_json
@@ -110,17 +111,17 @@ def _key(spec: RunSpec, engines: Sequence[str]) -> str:
 
 def _kept(file: Path) -> Audit | None:
     try:
-        return Audit.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Audit.from_json(read_json(file))
+    except (RequestError, ValueError, KeyError, TypeError):
         return None
 
 
 def kept_audits(folder: Path) -> list[Audit]:
     """The audits that a sweep folder keeps; none where it has none that can be read."""
     try:
-        entries = json.loads((folder / AUDITS_FILE).read_text(encoding="utf-8"))
+        entries = read_json(folder / AUDITS_FILE)
         return [Audit.from_json(entry) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (RequestError, ValueError, KeyError, TypeError):
         return []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from fwcompare.errors import RequestError
 from fwcompare.folders import find_run
+from fwcompare.limits import read_json
 from fwcompare.record import SPEC_FILE
 from fwcompare.spec import RunSpec
 
@@ -74,8 +74,8 @@ def _spec(folder: Path) -> RunSpec:
         ) from error
     meta = Path(spec.dataset.folder) / "meta.json"
     try:
-        digest = json.loads(meta.read_text(encoding="utf-8"))["digest"]
-    except (OSError, ValueError, KeyError):
+        digest = read_json(meta)["digest"]
+    except (RequestError, KeyError, TypeError):
         digest = None
     if digest != spec.dataset.digest:
         raise RequestError(

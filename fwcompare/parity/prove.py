@@ -21,6 +21,7 @@ from fwcompare.config import require_ready
 from fwcompare.errors import FwcompareError, RequestError, RunError, unknown
 from fwcompare.graph import load, save
 from fwcompare.launch import WarmPool, prepare
+from fwcompare.limits import read_json
 from fwcompare.parity.diagnosis import diagnose
 from fwcompare.parity.ladder import (
     NUDGE_ULPS,
@@ -216,8 +217,8 @@ def _key(base: RunSpec, engines: Iterable[str], reference: str, precision: str) 
 
 def _kept(file: Path) -> Proof | None:
     try:
-        return Proof.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Proof.from_json(read_json(file))
+    except (RequestError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,8 +12,9 @@ from rich.console import Console
 from fwcompare.arms import Run
 from fwcompare.compare import Standing, Standings
 from fwcompare.config import Parity
-from fwcompare.errors import FwcompareError
+from fwcompare.errors import FwcompareError, RequestError
 from fwcompare.launch import WarmPool
+from fwcompare.limits import read_json
 from fwcompare.parity.ladder import Rung
 from fwcompare.parity.prove import Verdict, prove
 from fwcompare.plugin import installed
@@ -58,9 +58,9 @@ class ArmProof:
 def kept_proofs(folder: Path) -> list[ArmProof]:
     """The proofs that a sweep folder keeps; none where it has none that can be read."""
     try:
-        entries = json.loads((folder / PROOFS_FILE).read_text(encoding="utf-8"))
+        entries = read_json(folder / PROOFS_FILE)
         return [ArmProof.from_json(entry) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (RequestError, ValueError, KeyError, TypeError):
         return []
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fwcompare.errors import RequestError
 from fwcompare.grid import Grid, score
+from fwcompare.limits import read_json
 from fwcompare.record import write_json
 from fwcompare.search.objective import Objective
 from fwcompare.typed import build
@@ -89,12 +88,7 @@ class Searched:
             RequestError: the file is there and cannot be read.
         """
         path = folder / SEARCH_FILE
-        try:
-            return build(cls, json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise RequestError(f"{path} cannot be read: {error}.") from error
+        return build(cls, read_json(path)) if path.exists() else None
 
 
 def front(arm: str, points: Sequence[Tried], aims: Sequence[Objective]) -> list[Tried]:

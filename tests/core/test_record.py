@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
-from fwcompare.record import EventFile, RunRecord, read_events
+from fwcompare.arms import read_listing
+from fwcompare.errors import RequestError
+from fwcompare.launch import is_held
+from fwcompare.record import EventFile, RunRecord, log_tail, read_events
+from fwcompare.roofline import read_peaks
 
 
 def record(**changes):
@@ -51,3 +57,29 @@ def test_a_torn_last_line_waits_for_its_end(tmp_path):
 
 def test_no_events_yet(tmp_path):
     assert list(read_events(tmp_path / "events.jsonl")) == []
+
+
+#: What a folder of somebody else may hold in place of a file.
+ODD_FILES = {
+    "folder": Path.mkdir,
+    "pipe": os.mkfifo,
+    "loop": lambda path: path.symlink_to(path.name),
+    "nowhere": lambda path: path.symlink_to("/nowhere/x"),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "brackets": lambda path: path.write_text("[" * 100_000 + "\n"),
+    "hole": lambda path: path.touch() or os.truncate(path, 1 << 36),
+}
+
+
+@pytest.mark.parametrize("make", ODD_FILES.values(), ids=ODD_FILES)
+@pytest.mark.timeout(30)
+def test_what_is_no_ordinary_file_is_not_there(tmp_path, make):
+    for name in ("record.json", "events.jsonl", "worker.log", "sweep.json"):
+        make(tmp_path / name)
+    assert RunRecord.read(tmp_path) is None
+    assert list(read_events(tmp_path / "events.jsonl")) == []
+    assert len("".join(log_tail(tmp_path))) < 200_000
+    assert not is_held(tmp_path)
+    assert read_peaks(tmp_path / "sweep.json") == ()
+    with pytest.raises(RequestError, match="no sweep folder"):
+        read_listing(tmp_path)
