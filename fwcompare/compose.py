@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import traceback
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fwcompare.errors import FwcompareError, RequestError, UnsupportedError, unknown
+from fwcompare.errors import FwcompareError, RequestError, UnsupportedError, shown, unknown
 from fwcompare.launchers import EXTRAS, not_installed
 from fwcompare.limits import user_path
 
@@ -155,6 +156,9 @@ def translate(error: BaseException, given: Sequence[str] = ()) -> FwcompareError
         return _missing_config(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _composition(error, given)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        name = Path(str(error.filename)).name
+        return RequestError(f"{shown(name)} cannot be the name of a file: it is too long.")
     if isinstance(error, RecursionError) and _while_reading(error):
         return RequestError(
             "An option or a configuration is nested too deeply, or holds itself.",

@@ -148,6 +148,7 @@ ABSURD = [
     (["trainer.timeout_s=-1" + "0" * 400], "trainer.timeout_s must be finite"),
     (["seed=1" + "0" * 4000], r"seed must be .{,250}\.\.\.\.$"),
     (["seed=" + "9" * 5000], "4300 digits"),
+    (["model=" + "x" * 5000], r"x\.\.\. cannot be the name of a file"),
     (["preflight.memory_mib=1e308"], "preflight.memory_mib"),
     (["model.params.width=" + "[" * 3000 + "]" * 3000], "nested too deeply"),
     (["dataset=synthetic", "dataset.params.samples=1" + "0" * 11], "needs .* are free"),

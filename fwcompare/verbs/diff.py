@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -24,6 +23,7 @@ from fwcompare.compose import compose
 from fwcompare.difference import Entry, Side, difference, to_json
 from fwcompare.folders import find_run
 from fwcompare.grid import score
+from fwcompare.limits import user_path
 from fwcompare.terminal import stdout
 
 SUMMARY = "what two runs do not have in common"
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    outputs = Path(arguments.outputs) if arguments.outputs else compose([]).outputs
+    outputs = user_path(arguments.outputs) if arguments.outputs else compose([]).outputs
     sides = [Side.read(find_run(name, outputs)) for name in (arguments.first, arguments.second)]
     entries = difference(*sides)
     if not arguments.all:

@@ -28,6 +28,7 @@ from fwcompare.compose import compose
 from fwcompare.config import Tracking, published_engines
 from fwcompare.errors import FwcompareError, RequestError
 from fwcompare.launch import physical_cores
+from fwcompare.limits import user_path
 from fwcompare.plugin import distribution, front, installed, missing, versions
 from fwcompare.preflight import size_words
 from fwcompare.report import colour
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = stdout()
     steps = _show([*_machine(), *_activity(), *_folders(), *_engines()], console)
     made = compose([])
-    outputs = Path(arguments.outputs) if arguments.outputs else made.outputs
+    outputs = user_path(arguments.outputs) if arguments.outputs else made.outputs
     status, step = _left_behind(outputs, made.tracking, arguments.repair, console)
     steps += [step] if step else []
     if arguments.peak or arguments.self_test:

@@ -19,13 +19,13 @@ How the file is loaded is printed. docs/how-to/export.md has a whole example of 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from rich.text import Text
 
 from fwcompare.compose import compose
 from fwcompare.folders import find_run
 from fwcompare.formats import take_away
+from fwcompare.limits import user_path
 from fwcompare.terminal import stderr, stdout
 from fwcompare.waiting import waiting
 
@@ -35,13 +35,15 @@ SUMMARY = "a run's trained model as a file of any framework"
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="name or folder of a run")
     parser.add_argument("--format", required=True, help="state_dict, keras, flax or safetensors")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="file to write (RUN.SUFFIX)")
+    parser.add_argument(
+        "--output", type=user_path, metavar="FILE", help="file to write (RUN.SUFFIX)"
+    )
     parser.add_argument("--force", action="store_true", help="replace a file that exists")
     parser.add_argument("--outputs", help="folder of the runs (paths.outputs)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    outputs = Path(arguments.outputs) if arguments.outputs else compose([]).outputs
+    outputs = user_path(arguments.outputs) if arguments.outputs else compose([]).outputs
     folder = find_run(arguments.run, outputs)
     with waiting(stderr(), f"Writing {arguments.format} ..."):
         written = take_away(folder, arguments.format, arguments.output, arguments.force)

@@ -23,6 +23,7 @@ from pathlib import Path
 from fwcompare.compose import compose
 from fwcompare.errors import RequestError, RunError
 from fwcompare.launch import WarmPool
+from fwcompare.limits import user_path
 from fwcompare.native.read import code, located
 from fwcompare.native.template import TEMPLATE_FILE
 from fwcompare.plugin import NativeSide, front, installed, native_keys
@@ -40,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--framework", required=True, help="engine that the code is for")
     parser.add_argument("--code", required=True, metavar="FILE.py:FUNCTION")
     parser.add_argument("--config-dir", help="folder with your own configuration groups")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="file to write (the terminal)")
+    parser.add_argument(
+        "--output", type=user_path, metavar="FILE", help="file to write (the terminal)"
+    )
     parser.add_argument("--force", action="store_true", help="replace a file that exists")
 
 

@@ -17,13 +17,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
-from pathlib import Path
 
 from fwcompare import report
 from fwcompare.compare import Comparison
 from fwcompare.compose import compose
 from fwcompare.errors import RequestError
 from fwcompare.folders import find_sweep
+from fwcompare.limits import user_path
 from fwcompare.outcome import ended_runs, outcome
 from fwcompare.plan import Plan, plans
 from fwcompare.regression import Change, changes
@@ -46,13 +46,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=(*report.FORMATS, "html"), default="table")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="where to write (html: the sweep's folder)"
+        "--output", type=user_path, metavar="FILE", help="where to write (html: the sweep's folder)"
     )
     parser.add_argument("--outputs", help="folder of the sweeps (paths.outputs)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    outputs = Path(arguments.outputs) if arguments.outputs else compose([]).outputs
+    outputs = user_path(arguments.outputs) if arguments.outputs else compose([]).outputs
     folder = find_sweep(arguments.sweep, outputs)
     found = outcome(folder, arguments.baseline, arguments.target)
     planned = plans(found.comparisons, arguments.plan) if arguments.plan is not None else ()

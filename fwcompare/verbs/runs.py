@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from fwcompare.compose import compose
 from fwcompare.errors import RequestError
 from fwcompare.folders import all_runs
 from fwcompare.grid import number, score
+from fwcompare.limits import user_path
 from fwcompare.metrics import METRICS
 from fwcompare.record import STATUSES, RunRecord
 from fwcompare.report import colour
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.limit < 1:
         raise RequestError(f"--limit must be at least 1, got {arguments.limit}.")
-    outputs = Path(arguments.outputs) if arguments.outputs else compose([]).outputs
+    outputs = user_path(arguments.outputs) if arguments.outputs else compose([]).outputs
     folders = sorted(all_runs(outputs, arguments.sweep), key=lambda path: path.name, reverse=True)
     rows: list[dict[str, Text]] = []
     for folder in folders:

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     made = compose([given for given in arguments.given if "=" in given])
     if made.tracking.name == "none":
         raise RequestError("tracking=none leaves MLflow out.", "Choose tracking=sqlite.")
-    outputs = Path(arguments.folder).absolute() if arguments.folder else made.outputs
+    outputs = user_path(arguments.folder).absolute() if arguments.folder else made.outputs
     names = [given for given in arguments.given if "=" not in given]
     folders = [f for name in names for f in _find(name, outputs)] if names else _all(outputs)
     folders = list(dict.fromkeys(folders))  # what is named twice is told once
