@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+from ready_cli import ReadyCli
+
+#: Some tests press Ctrl-C, which a shell has the processes of its background ignore.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Spinning OpenMP threads on a shared machine slow everything down many times.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -33,15 +41,27 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def ready_cli() -> Iterator[ReadyCli]:
+    """The command line, imported once."""
+    ready = ReadyCli()
+    yield ready
+    ready.close()
+
+
 @pytest.fixture
-def cli(tmp_path: Path, cache: Path) -> Cli:
+def cli(tmp_path: Path, cache: Path, ready_cli: ReadyCli) -> Cli:
     """Run the command line in an empty directory, without a terminal."""
 
     def run(*arguments: str, timeout: float = 240, **environment: str):
+        env = {**os.environ, "FWCOMPARE_CACHE": str(cache), "COLUMNS": "160", **environment}
+        if not any(name.startswith("PYTHON") for name in environment):
+            return ready_cli.run(arguments, tmp_path, env, timeout)
+        # An interpreter of its own, which begins as these variables say.
         return subprocess.run(
             [str(Path(sys.executable).parent / "fwcompare"), *arguments],
             cwd=tmp_path,
-            env={**os.environ, "FWCOMPARE_CACHE": str(cache), "COLUMNS": "160", **environment},
+            env=env,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -108,7 +108,6 @@ def begun(root: Path, site: str, cache: Path, *options: str, faults: str) -> sub
         cwd=root, env={**os.environ, "FWCOMPARE_CACHE": str(cache), "PYTHONPATH": site,
                        "STUB_FAULTS": faults, "COLUMNS": "160"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     events = "outputs/sweeps/s/*-s1-*/events.jsonl"

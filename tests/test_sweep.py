@@ -136,7 +136,6 @@ def test_an_interrupted_sweep_keeps_what_had_ended(tmp_path, cache, number, code
         ],
         cwd=tmp_path, env={**os.environ, "FWCOMPARE_CACHE": str(cache)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while len(list(folder.glob("*/record.json"))) < 2 and time.monotonic() < deadline:

@@ -77,7 +77,12 @@ def trained(warm, cache, tmp_path_factory):
 @pytest.mark.parametrize(
     ("model", "framework"),
     [
-        *((model, framework) for model in ENGINES if model != "gru" for framework in PLAIN),
+        *(("cnn_bn", framework) for framework in PLAIN),
+        *(
+            pytest.param(model, framework, marks=pytest.mark.slow)
+            for model in ("lstm", "transformer_encoder")
+            for framework in PLAIN
+        ),
         ("gru", "pytorch"),
         ("gru", "keras"),  # Flax's own GRU has no such bias
     ],

@@ -2,4 +2,4 @@
 
 from fwcompare.testing import conformance
 
-test_conformance = conformance("jax")
+test_conformance = conformance("jax", slow=("optimizers", "export"))

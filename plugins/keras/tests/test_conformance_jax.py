@@ -3,4 +3,4 @@
 from fwcompare.testing import conformance
 
 #: Its layers are those of keras_tensorflow.
-test_conformance = conformance("keras_jax", slow=("layers", "export"))
+test_conformance = conformance("keras_jax", slow=("layers", "optimizers", "export"))
