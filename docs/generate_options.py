@@ -56,7 +56,7 @@ GROUPS = {
     "device": "Where the worker runs.",
     "precision": "Types of numbers; [what each engine does](precision.md).",
     "execution": "How an engine executes the step.",
-    "distributed": "How many processes train one model; [distributed](../distributed.md).",
+    "distributed": "Processes or devices that train one model; [distributed](../distributed.md).",
     "semantics": "Whose definitions of layers and optimizers hold.",
     "init": "Where the initial weights come from. They are the same for every engine.",
     "tracking": "Where runs are shown; [MLflow](../how-to/mlflow.md).",

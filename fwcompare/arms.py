@@ -96,6 +96,15 @@ def untimed(record: RunRecord) -> RunRecord:
     return replace(record, metrics=kept(record.metrics), history=history, blocks=[], phases={})
 
 
+def _together(spec: RunSpec) -> str:
+    """What shares a batch; a single process by the machinery for several is told from one without
+    it."""
+    work = spec.distributed
+    if not work.active:
+        return ""
+    return work.words if work.shares > 1 else f"{work.name} of 1"
+
+
 def load_run(folder: Path, record: RunRecord, cell: dict[str, Any] | None = None) -> Run:
     """One run from its folder; ``cell`` tells what its own files do not."""
     cell = cell or {}
@@ -110,7 +119,7 @@ def load_run(folder: Path, record: RunRecord, cell: dict[str, Any] | None = None
         ("precision", spec.precision),
         ("device", spec.device.name),
         ("threads", str(spec.device.threads)),
-        ("processes", f"{spec.distributed.processes} processes" if spec.distributed.active else ""),
+        ("processes", _together(spec)),
         ("python", spec.framework.python or ""),
         ("code", spec.framework.code.digest[:6] if spec.framework.code else ""),
     )

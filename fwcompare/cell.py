@@ -19,6 +19,7 @@ ARM_OPTIONS = (
     "device.threads",
     "distributed",
     "distributed.processes",
+    "distributed.replicas",
 )
 
 #: What makes two cells of two commands the same one, whatever has changed below them.

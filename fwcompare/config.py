@@ -275,10 +275,11 @@ class Configuration:
     def engine(self) -> str:
         return str(self.section("framework").get("name"))
 
-    def plan(self, progress: Any = None, refuse: bool = True) -> Plan:
+    def plan(self, progress: Any = None, refuse: bool = True, alone: bool = False) -> Plan:
         """Check everything and prepare the data.
 
-        ``refuse`` asks for a refusal of what will not fit into memory.
+        ``refuse`` asks for a refusal of what will not fit into memory. ``alone`` says that this
+        engine trains in one process, whatever others are to do: it is what they are held against.
 
         Raises:
             RequestError: what was asked is wrong.
@@ -287,7 +288,8 @@ class Configuration:
         self._check_top_level()
         self._check_judgement()
         spec = self._spec(progress)
-        reason = refusal(front(spec.framework.name), spec)
+        asked = spec.but(distributed=Distributed()) if alone else spec
+        reason = refusal(front(spec.framework.name), asked)
         if reason:
             name = spec.framework.name
             raise UnsupportedError(reason if name in reason else f"{name}: {reason}")
@@ -307,26 +309,32 @@ class Configuration:
             not self.elsewhere or self.preflight.memory_mib is not None
         )
         if hopeless(subject) or looks:
-            there = self.preflight.capacity(lambda: capacity.of_device(spec.device.name))
-            together = len(spec.distributed.local_ranks)
-            if there and together > 1:
-                words = f"its share for each of {together} processes allows"
-                there = Capacity(there.bytes // together, words)
-            verdict = self.verdict(spec, subject, there)
+            verdict = self.verdict(spec, subject, self.capacity(spec))
             refused = verdict.fits in ("no", "never")
             if refused and (self.preflight.mode == "refuse" or hopeless(subject)):
                 raise verdict.error
             return f"{verdict.message} {verdict.hint}".strip()
         return ""
 
+    def capacity(self, spec: RunSpec) -> Capacity | None:
+        """The memory that one process may plan with; those of this machine share what there is."""
+        there = self.preflight.capacity(lambda: capacity.of_device(spec.device.name))
+        together = len(spec.distributed.local_ranks)
+        if there is None or together == 1:
+            return there
+        words = f"its share for each of {together} processes allows"
+        return Capacity(there.bytes // together, words)
+
     def subject(self, spec: RunSpec) -> Subject:
-        """What preflight looks at: one process, with its share of a batch."""
+        """What preflight looks at: one process, with its share of a batch; or one GPU of several
+        replicas, whose memory is their own."""
         training, work = spec.training, spec.distributed
-        if work.processes > 1:
-            share = replace(training, batch_size=max(training.batch_size // work.processes, 1))
-            spec = spec.but(training=share)
+        share = work.processes if spec.device.name == "cpu" else work.shares
+        if share > 1:
+            batch_size = max(training.batch_size // share, 1)
+            spec = spec.but(training=replace(training, batch_size=batch_size))
         data = DataFolder.open(Path(spec.dataset.folder), spec.task.reconstructs)
-        return Subject.of(spec, spec.model.graph, data)
+        return replace(Subject.of(spec, spec.model.graph, data), shares=share)
 
     def verdict(self, spec: RunSpec, subject: Subject, there: Capacity | None) -> Verdict:
         """Whether a run fits into the memory that there is."""
@@ -422,7 +430,9 @@ class Configuration:
                 "Choose a smaller batch, or a larger dataset.",
             )
         if distributed.active:
-            self._check_distributed(distributed, training, device, data)
+            self._check_distributed(distributed, training, data)
+        if distributed.meets:
+            self._check_meeting(distributed, device)
         dataset = self.section("dataset")
         model, graph = self._model(data)
         if init.source:  # says now what does not fit
@@ -626,35 +636,36 @@ class Configuration:
             )
 
     @staticmethod
-    def _check_distributed(
-        work: Distributed, training: Training, device: Device, data: DataFolder
-    ) -> None:
-        batch, count = training.batch_size, work.processes
+    def _check_distributed(work: Distributed, training: Training, data: DataFolder) -> None:
+        batch, count, option = training.batch_size, work.shares, work.option
         if batch % count:
             fitting = [n for n in range(1, batch + 1) if not batch % n]
             near = min(fitting, key=lambda n: abs(n - count))
             whole = max(batch // count, 1) * count
             raise RequestError(
-                f"trainer.batch_size={batch} does not split evenly over "
-                f"distributed.processes={count}.",
-                f"Choose distributed.processes={near}, or trainer.batch_size={whole}.",
+                f"trainer.batch_size={batch} does not split evenly over {option}={count}.",
+                f"Choose {option}={near}, or trainer.batch_size={whole}.",
             )
         left = data.size("train") % batch
         if left % count and not training.drop_last:
             raise RequestError(
                 f"trainer.drop_last=false: the last batch of {left} samples does not split evenly "
-                f"over distributed.processes={count}.",
+                f"over {option}={count}.",
                 "Choose trainer.drop_last=true, or another trainer.batch_size.",
-            )
-        if device.name != "cpu":
-            raise RequestError(
-                f"distributed={work.name} trains on CPUs alone; device is {device.name}.",
-                "Choose device=cpu, or distributed=none.",
             )
         if training.checkpoint_epochs or training.resume:
             raise RequestError(
                 f"distributed={work.name} leaves no checkpoints and goes on from none.",
                 "Leave out trainer.checkpoint_epochs and trainer.resume.",
+            )
+
+    @staticmethod
+    def _check_meeting(work: Distributed, device: Device) -> None:
+        count = work.processes
+        if device.name != "cpu":
+            raise RequestError(
+                f"distributed={work.name} trains on CPUs alone; device is {device.name}.",
+                "Choose device=cpu, or distributed=none.",
             )
         if work.hosts and len(work.hosts) > 1 and work.port is None:
             raise RequestError(

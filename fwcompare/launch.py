@@ -177,7 +177,7 @@ def all_ranks(spec: RunSpec) -> list[Ranks]:
         OSError: there is no port left.
     """
     work = spec.distributed
-    if not work.active:
+    if not work.meets:
         return []
     hosts = work.hosts or ("127.0.0.1",)
     each = work.processes // len(hosts)

@@ -228,7 +228,8 @@ class Front(Protocol):
     judged before it is started; ``formats``, by name: the files that ``fwcompare export`` writes
     with it; ``native``, a ``NativeSide``, where it takes a model of the user's own; and
     ``meeting(ranks)``, the variables by which processes of the framework find each other, where
-    several of them can train one model.
+    several of them can train one model; and ``mirrors``, true where one process can train it on
+    several devices, of which there are ``spec.distributed.replicas``.
     """
 
     #: Engine name: ``framework=<name>``, the tag in MLflow, the row in tables.
@@ -333,11 +334,22 @@ def meeting(engine: Front) -> Callable[[Ranks], Mapping[str, str]] | None:
     return found
 
 
+def mirrors(engine: Front) -> bool:
+    """Whether one process of the engine trains copies of a model on several devices."""
+    return bool(getattr(engine, "mirrors", False))
+
+
 def refusal(engine: Front, spec: RunSpec) -> str | None:
     """Why an engine cannot do this cell, in a sentence; None if it can."""
+    if spec.distributed.name == "mirrored" and not mirrors(engine):
+        able = ", ".join(name for name in sorted(installed()) if mirrors(front(name)))
+        return (
+            f"{engine.name} does not mirror a model over devices of one process. "
+            f"Choose distributed=none{f', or an engine that does: {able}' if able else ''}."
+        )
     if reason := engine.supports(spec):
         return reason
-    if spec.distributed.active and meeting(engine) is None:
+    if spec.distributed.meets and meeting(engine) is None:
         return f"{engine.name} trains in one process alone. Choose distributed=none."
     return None
 

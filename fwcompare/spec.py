@@ -32,7 +32,7 @@ PROOF_PRECISIONS = ("float32", "float64")
 EXECUTIONS = ("native", "eager", "compiled")
 SEMANTICS = ("aligned", "native")
 #: How several processes may train one model.
-DISTRIBUTIONS_OF_WORK = ("none", "data_parallel")
+DISTRIBUTIONS_OF_WORK = ("none", "data_parallel", "mirrored")
 #: Whose samples normalise a batch where several processes share it.
 BATCH_NORMS = ("synchronised", "local")
 DECAYS = ("none", "l2", "decoupled")
@@ -346,7 +346,8 @@ class Device:
 @dataclass(frozen=True)
 class Distributed:
     """``none`` trains in one process. In ``data_parallel`` each of several trains on its share of
-    every batch, a contiguous part of it, and all make one step with the mean of their gradients."""
+    every batch, a contiguous part of it, and all make one step with the mean of their gradients.
+    ``mirrored`` is the same with several devices of one process, each with a copy of the model."""
 
     name: str = "none"
     #: Processes that share every batch; each has `device.threads` cores.
@@ -363,10 +364,22 @@ class Distributed:
     port: int | None = None
     #: Seconds in which all processes must have met.
     meet_s: float = 60.0
+    #: Devices of the one process that share every batch: GPUs, or as many parts of a CPU, which
+    #: together have `device.threads` cores.
+    replicas: int = 1
 
     def __post_init__(self) -> None:
         _one_of("distributed", self.name, DISTRIBUTIONS_OF_WORK)
         _require(self.processes >= 1, "distributed.processes", self.processes, "at least 1")
+        _require(self.replicas >= 1, "distributed.replicas", self.replicas, "at least 1")
+        for name, count, way in (
+            ("processes", self.processes, "data_parallel"),
+            ("replicas", self.replicas, "mirrored"),
+        ):
+            if count > 1 and self.name != way:
+                raise RequestError(
+                    f"distributed.{name}={count} is for distributed={way}, not for {self.name}."
+                )
         _one_of("distributed.batch_norm", self.batch_norm, BATCH_NORMS)
         _finite("distributed.meet_s", self.meet_s, 0, strict=True)
         if self.port is not None:
@@ -382,7 +395,29 @@ class Distributed:
 
     @property
     def active(self) -> bool:
+        """Whether a batch is split, be it by a single process or device."""
         return self.name != "none"
+
+    @property
+    def meets(self) -> bool:
+        """Whether there are processes that must meet."""
+        return self.name == "data_parallel"
+
+    @property
+    def shares(self) -> int:
+        """In how many parts a batch is split."""
+        return self.processes * self.replicas
+
+    @property
+    def option(self) -> str:
+        """The option that says how many parts there are."""
+        return "distributed.processes" if self.meets else "distributed.replicas"
+
+    @property
+    def words(self) -> str:
+        """What shares a batch, as in ``2 processes``."""
+        noun = ("process", "processes") if self.meets else ("replica", "replicas")
+        return f"{self.shares} {noun[self.shares > 1]}"
 
     @property
     def local_ranks(self) -> range:
@@ -535,10 +570,11 @@ class RunSpec:
 
     @property
     def place(self) -> str:
-        """The kind of device, and how many processes share the work on it."""
-        if not self.distributed.active:
+        """The kind of device, and how many processes or replicas share the work on it."""
+        work = self.distributed
+        if not work.active:
             return self.device.name
-        return f"{self.device.name} x {self.distributed.processes}"
+        return f"{self.device.name} x {work.shares if work.meets else work.words}"
 
     @property
     def cores(self) -> int:
@@ -549,7 +585,7 @@ class RunSpec:
     def normalises_locally(self) -> bool:
         """Whether batch normalisation sees less than the batch, so that the results are others."""
         work = self.distributed
-        if work.processes == 1 or work.batch_norm != "local":
+        if work.shares == 1 or work.batch_norm != "local":
             return False
         return any(layer["kind"] == "batch_norm" for layer in self.model.layers)
 
@@ -572,7 +608,7 @@ class RunSpec:
             "init": self.init.mathematics,
             "semantics": self.semantics,
             "augment": self.augment,
-            "distributed.batch_norm": f"local x {self.distributed.processes}"
+            "distributed.batch_norm": f"local x {self.distributed.shares}"
             if self.normalises_locally
             else "whole batch",
         }
@@ -598,7 +634,7 @@ class RunSpec:
             *(self.device, self.framework.python),
             *([] if fed is None else [fed]),
             *([] if code is None else [code.digest]),
-            *([[work.name, work.processes, len(work.hosts or "?")]] if work.active else []),
+            *([[work.name, work.shares, len(work.hosts or "?")]] if work.active else []),
         )
 
     @cached_property

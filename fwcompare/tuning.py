@@ -311,6 +311,7 @@ class _Search:
             "framework.python": "python",
             "distributed": "processes",
             "distributed.processes": "processes",
+            "distributed.replicas": "processes",
         }
         swept = {override.split("=", 1)[0] for cell in self.space.crossed for override in cell}
         return {names.get(option, option) for option in swept - {"framework", "seed"}}

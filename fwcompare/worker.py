@@ -355,6 +355,7 @@ def _phases(state: _Run) -> None:
     with probe.phase("build"):
         trainer = trainer_class(job)
         trainer.synchronize()
+    _say_what_replicas_share(state)
     if state.meeting:  # or the first step would last until the last of them was built
         state.meeting.together("built")
     probe.synchronize_with(trainer.synchronize)
@@ -395,6 +396,18 @@ def _phases(state: _Run) -> None:
     finally:
         state.cores_used = probe.cores_used
         _summarise(state, graph, trainer.peak_device_bytes(), summary)
+
+
+def _say_what_replicas_share(state: _Run) -> None:
+    """A remark where the devices of one process are parts of too few cores."""
+    work, cores = state.spec.distributed, len(own_cores())
+    if work.active and not work.meets:
+        state.metrics["distributed/replicas"] = work.replicas
+    if state.spec.device.name == "cpu" and work.replicas > cores:
+        state.warnings.append(
+            f"{work.replicas} replicas share {cores} core{'s' * (cores > 1)}: "
+            "their times say nothing of scaling"
+        )
 
 
 def _trained(trainer: Any, graph: Any) -> dict[str, Any]:

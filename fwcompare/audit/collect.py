@@ -23,7 +23,7 @@ from fwcompare.limits import read_json
 from fwcompare.parity.prove import for_engine
 from fwcompare.plugin import front
 from fwcompare.record import write_json
-from fwcompare.spec import RunSpec
+from fwcompare.spec import Distributed, RunSpec
 from fwcompare.waiting import waiting
 
 #: File in a sweep folder with what its engines resolve by themselves.
@@ -139,7 +139,9 @@ def collect(
     with tempfile.TemporaryDirectory(prefix="fwcompare-audit-") as scratch:
 
         def one(engine: str) -> str:
-            own = for_engine(spec, engine, "native").but(run=engine, sweep=None)
+            # Who shares a batch changes none of the settings, and a warm worker is one process.
+            alone = spec.but(run=engine, sweep=None, distributed=Distributed())
+            own = for_engine(alone, engine, "native")
             if reason := front(engine).supports(own):
                 return reason
             folder = Path(scratch) / engine

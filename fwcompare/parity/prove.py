@@ -119,10 +119,9 @@ def for_proof(spec: RunSpec, precision: str, steps: int) -> tuple[RunSpec, list[
         notes.append(f"float32: a smoke test of {SMOKE_STEPS} steps; float64 proves")
         steps = SMOKE_STEPS
     if spec.distributed.active:
-        count = spec.distributed.processes
-        notes.append(f"{count} process{'es' * (count > 1)} against one")
+        notes.append(f"{spec.distributed.words} against one process")
     if spec.normalises_locally:
-        notes.append("distributed.batch_norm=local: each process has statistics of its own share")
+        notes.append("distributed.batch_norm=local: statistics are those of shares of a batch")
     most = spec.training.max_steps
     training = replace(
         spec.training, max_steps=steps if most is None else min(steps, most), timeout_s=600.0
@@ -210,7 +209,7 @@ def _key(base: RunSpec, engines: Iterable[str], reference: str, precision: str) 
         code = found.framework.code
         own = [code.digest] if code else []
         work = found.distributed
-        own += [f"{work.name} {work.processes} {work.batch_norm}"] if work.active else []
+        own += [f"{work.name} {work.shares} {work.batch_norm}"] if work.active else []
         parts.append([engine, found.execution, found.versions, *own])
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -80,7 +80,7 @@ class Entry:
         spec = self.spec
         rare = [spec.execution] if spec.execution != "native" else []
         rare += [spec.precision] if spec.precision != "float32" else []
-        rare += [f"x{spec.distributed.processes}"] if spec.distributed.active else []
+        rare += [f"x{spec.distributed.shares}"] if spec.distributed.active else []
         return " ".join([f"{spec.framework.name}/{spec.model.name}", *rare, f"s{spec.seed}"])
 
     @property
@@ -105,8 +105,10 @@ class Entry:
             "arm": spec.arm,
             "cell": spec.cell,
         }
-        if spec.distributed.active:
+        if spec.distributed.meets:
             own["processes"] = spec.distributed.processes
+        elif spec.distributed.active:
+            own["replicas"] = spec.distributed.replicas
         if record.reason:
             own["reason"] = record.reason
         if spec.sweep:
@@ -123,8 +125,10 @@ class Entry:
         """What ran and how it ended, in Markdown, for somebody who sees this run alone."""
         spec, record = self.spec, self.record
         threads = "1 thread" if spec.device.threads == 1 else f"{spec.device.threads} threads"
-        if spec.distributed.active:
-            threads = f"{spec.distributed.processes} processes of {threads} each"
+        if spec.distributed.meets:
+            threads = f"{spec.distributed.words} of {threads} each"
+        elif spec.distributed.active:
+            threads = f"{threads} for {spec.distributed.words}"
         lines = [
             f"**{spec.framework.name}** trains `{spec.model.name}` on `{spec.dataset.name}`"
             f" ({spec.task.name}) with `{spec.optimizer.name}`, learning rate"

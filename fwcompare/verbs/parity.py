@@ -91,7 +91,8 @@ def _of_options(arguments: argparse.Namespace) -> Proof:
         engine, _, mutation = arguments.mutate.partition("=")
         engines = choose_engines([engine], available)
         mutations = {engine: find(mutation, engine).name}
-    return prove_spec(made.plan(), made.parity, engines, mutations, again=arguments.again)
+    plan = made.plan(alone=True)
+    return prove_spec(plan, made.parity, engines, mutations, again=arguments.again)
 
 
 def _of_runs(arguments: argparse.Namespace, runs: list[str]) -> Iterator[Proof]:

@@ -1,4 +1,4 @@
-"""Several processes against one, on the ladder: the same gradients, weights and statistics."""
+"""Several processes, or devices of one, against one: the same gradients, weights, statistics."""
 
 from __future__ import annotations
 
@@ -59,6 +59,18 @@ def test_deliberate_errors_are_for_one_process(warm, tmp_path):
     spec = case_run(tmp_path, NORMALISED, "pytorch").but(distributed=work)
     with pytest.raises(RequestError, match="in one process"):
         prove(spec, ["pytorch"], pool=warm, mutations={"pytorch": "any"})
+
+
+@pytest.mark.parametrize("batch_norm", ["synchronised", "local"])
+def test_two_devices_of_a_process_are_held_against_one(warm, tmp_path, batch_norm):
+    work = Distributed("mirrored", replicas=2, batch_norm=batch_norm)
+    spec = case_run(tmp_path, NORMALISED, "tensorflow").but(distributed=work)
+    proof = prove(spec, ["tensorflow"], reference="tensorflow", pool=warm)
+    if batch_norm == "synchronised":
+        require_proven(proof)
+        assert proof.notes == ("2 replicas against one process",)
+    else:
+        assert proof.verdicts[0].state == "failed" and not proof.verdicts[0].rungs[3].holds
 
 
 @pytest.mark.slow

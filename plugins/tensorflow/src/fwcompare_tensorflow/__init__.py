@@ -28,6 +28,8 @@ class TensorFlow:
     requirements: tuple[str, ...] = ("tensorflow", "keras")
     colour = "#FF8F00"
     same_execution: Mapping[str, str] = MappingProxyType({})
+    #: Several devices of one process train copies of a model, by ``MirroredStrategy``.
+    mirrors = True
     footprint = TENSORFLOW_FOOTPRINT
     formats: Mapping[str, Format] = FORMATS
     native = NativeSide(("tensorflow", "keras"), TEMPLATE)
@@ -48,16 +50,19 @@ class TensorFlow:
 
 
 def refuses_together(spec: RunSpec) -> str | None:
-    """Why several processes of TensorFlow cannot train this; None if they can."""
+    """Why several processes or devices of TensorFlow cannot train this; None if they can."""
+    meets = spec.distributed.meets
+    alone = "in one process" if meets else "on one device"
     if spec.execution != "native":
         return (
-            "MultiWorkerMirroredStrategy runs in tf.function, and is not joined with "
-            f"execution={spec.execution}. Choose execution=native."
+            f"{'MultiWorkerMirroredStrategy' if meets else 'MirroredStrategy'} runs in "
+            f"tf.function, and is not joined with execution={spec.execution}. "
+            "Choose execution=native."
         )
     if spec.mixed:
-        return f"precision={spec.precision} trains in one process alone. Choose float32."
+        return f"precision={spec.precision} trains {alone} alone. Choose float32."
     if spec.framework.code is not None:
-        return "code of your own trains in one process alone. Choose distributed=none."
+        return f"code of your own trains {alone} alone. Choose distributed=none."
     return None
 
 

@@ -22,7 +22,7 @@ from fwcompare_keras.float64 import set_precision
 from fwcompare_keras.inspection import Inspection
 from fwcompare_keras.layers import Style
 from fwcompare_keras.trainer import loss_scale
-from fwcompare_tensorflow.parallel import Together
+from fwcompare_tensorflow.parallel import Processes, together
 
 #: How each execution turns a Python function into one that TensorFlow runs.
 EXECUTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
@@ -64,7 +64,7 @@ class TensorFlowTrainer(Inspection):
         """Raises ``UnsupportedError`` where the device or a part of the model is not there."""
         spec = job.spec
         self.spec, self.job = spec, job
-        self.together = Together(job) if job.ranks else None  # before anything is computed
+        self.together = together(job)  # before anything is computed
         self.backend: Backend = backend
         self.device = backend.prepare(spec)
         set_precision(spec.precision)
@@ -74,12 +74,12 @@ class TensorFlowTrainer(Inspection):
             self.together.prepare(self.network, self.optimizer)
         self.stream = job.stream
         execution = EXECUTIONS[spec.execution]
-        step = self._step
+        #: One that is given a batch.
+        self.batch_step = self.together.run(self._step) if self.together else self._step
         if self.stream is None:
             self.inputs = tf.convert_to_tensor(job.train.inputs)
             self.targets = tf.convert_to_tensor(job.train.targets)
-            step = self._gathering_step
-        self.step = execution(self.together.run(step) if self.together else step)
+        self.step = execution(self._gathering_step if self.stream is None else self.batch_step)
         self.infer = execution(partial(self.model, training=False))
 
     def _build(self) -> None:
@@ -105,7 +105,7 @@ class TensorFlowTrainer(Inspection):
 
     def _gathering_step(self, ids: tf.Tensor) -> tf.Tensor:
         """Train on the samples of one batch; its loss before the update."""
-        return self._step(tf.gather(self.inputs, ids), tf.gather(self.targets, ids))
+        return self.batch_step(tf.gather(self.inputs, ids), tf.gather(self.targets, ids))
 
     def _step(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Train on one batch; its loss before the update."""
@@ -120,7 +120,7 @@ class TensorFlowTrainer(Inspection):
         return loss
 
     def synchronize(self) -> None:
-        if self.together is None:
+        if not isinstance(self.together, Processes):
             super().synchronize()
         else:  # TensorFlow asks devices of other processes too, and so fails
             np.array(self.optimizer.iterations)
@@ -136,10 +136,9 @@ class TensorFlowTrainer(Inspection):
             found = tape.gradient(loss, [variable.value for variable in variables])
             return together.mean([loss, *found])
 
-        own = together.ranks.share(len(inputs))
         with self.network.undisturbed():
-            share = tf.convert_to_tensor(inputs[own]), tf.convert_to_tensor(targets[own])
-            loss, *found = tf.function(together.run(of_share))(*share)
+            part = together.own(inputs), together.own(targets)
+            loss, *found = tf.function(together.run(of_share))(*part)
         named = zip(self.network.trainable, found, strict=True)
         exchange = self.network.exchange
         return float(loss), {name: exchange(name, gradient.numpy()) for name, gradient in named}
@@ -190,7 +189,7 @@ class TensorFlowTrainer(Inspection):
             "optimizer": type(self.optimizer).__name__,
             **self.precision_policy(),
             **loss_scale(self.applied),
-            **({"distributed": "MultiWorkerMirroredStrategy"} if self.together else {}),
+            **({"distributed": self.together.name} if self.together else {}),
             **self._compilations(),
         }
 
