@@ -34,6 +34,8 @@ class Setting:
     #: Bytes of a weight, and of a number that layers compute with.
     weight_bytes: int
     number_bytes: int
+    #: Copies of the model in one memory, which share the batch.
+    replicas: int = 1
 
     @property
     def slots(self) -> int:
@@ -63,7 +65,8 @@ def least(graph: Graph, setting: Setting) -> Iterator[Need]:
     sizes = {INPUT: math.prod(graph.input_shape)}
     for layer in graph.layers:
         sizes[layer.name] = math.prod(layer.shape)
-        weights = layer.trainable_count * setting.weight_bytes * (2 + setting.slots)
+        copies = (2 + setting.slots) * setting.replicas
+        weights = layer.trainable_count * setting.weight_bytes * copies
         inputs = 0
         if multiplies(layer):
             fresh = set(layer.inputs[: len(layer.data_shapes)]) - kept
@@ -111,14 +114,15 @@ def expected(graph: Graph, setting: Setting, footprint: Footprint, data_bytes: i
     """What an engine of that footprint is expected to hold."""
     everything = sum(p.size for _, p in graph.parameters()) * setting.weight_bytes
     trained = graph.parameter_count * setting.weight_bytes
+    replicas = setting.replicas
     kept, step = _step(graph, setting, footprint)
     convolutions = (layer for layer in graph.layers if isinstance(layer.kind, Convolution))
     kernels = sum(layer.trainable_count for layer in convolutions)
     patches = max((_patches(layer, setting, footprint) for layer in graph.layers), default=0)
     return Memory(
-        weights=everything,
-        gradients=trained,
-        slots=trained * setting.slots,
+        weights=everything * replicas,
+        gradients=trained * replicas,
+        slots=trained * setting.slots * replicas,
         step=scaled(step, footprint.slack) + scaled(patches, footprint.patches),
         kept=kept,
         copies=everything
@@ -126,7 +130,7 @@ def expected(graph: Graph, setting: Setting, footprint: Footprint, data_bytes: i
         + scaled(kernels * setting.weight_bytes, footprint.kernels),
         batch=_batch(graph, setting),
         data=scaled(data_bytes, footprint.data),
-        program=scaled(len(graph.layers) * 1024, footprint.layer_kib),
+        program=scaled(len(graph.layers) * 1024 * replicas, footprint.layer_kib),
         base=scaled(MIB, footprint.base_mib),
     )
 

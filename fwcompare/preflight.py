@@ -71,6 +71,8 @@ class Subject:
     #: Samples of the training split, and their bytes.
     samples: int
     data_bytes: int
+    #: How many such subjects share a batch, each in a memory of its own.
+    shares: int = 1
 
     @classmethod
     def of(cls, spec: RunSpec, graph: Graph, data: DataFolder) -> Subject:
@@ -80,6 +82,7 @@ class Subject:
             spec.training.batch_size,
             spec.dtype.itemsize,
             2 if spec.mixed else spec.dtype.itemsize,
+            spec.distributed.replicas if spec.device.name == "cpu" else 1,
         )
         samples = data.size("train")
         size = samples * numbers * spec.dtype.itemsize
@@ -110,7 +113,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a run fits: ``yes``, ``tight``, ``no``, or ``never``, in no engine at all."""
+    """Whether a run fits: ``yes``, ``tight``, ``no``, or ``never``, in no engine at all; or
+    ``unsupported``, where the engine cannot do it, however much memory there is."""
 
     fits: str
     message: str = ""
@@ -268,8 +272,10 @@ def _advice(
             return (
                 f"The deepest prefix that fits here is model.params.depth={deepest}.{knows_better}"
             )
-    if batch := _most(subject.setting.batch_size - 1, lambda n: fits(subject.but(batch_size=n))):
-        return f"It would fit with trainer.batch_size={batch}.{knows_better}"
+    batch = _most(subject.setting.batch_size - 1, lambda n: fits(subject.but(batch_size=n)))
+    if batch := batch - batch % subject.setting.replicas:
+        whole = batch * subject.shares
+        return f"It would fit with trainer.batch_size={whole}.{knows_better}"
     slots = " an optimizer with fewer slots," if subject.setting.slots else ""
     return f"Choose a smaller model,{slots} or a machine with more memory.{knows_better}"
 

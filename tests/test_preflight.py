@@ -124,3 +124,23 @@ def test_the_verb_for_programs_is_exact(cli):
 def test_every_engine_of_ours_states_what_it_takes():
     for name in installed():
         assert footprint(front(name)).base_mib > 100
+
+
+def test_the_verb_marks_engines_that_would_refuse_the_run(cli):
+    """Of several processes it tells what one needs: less of a batch, and all of the weights."""
+    together = ("distributed=data_parallel", "distributed.processes=2")
+    asked = ("--engines", "keras_torch,pytorch", "device.threads=1", "--format", "json")
+    found = {}
+    for options in (("distributed=none",), together):
+        ended = cli("preflight", "model=cnn", *options, *asked)
+        assert ended.returncode == 0, ended.stderr
+        found[options] = json.loads(ended.stdout)
+    one, two = found.values()
+    refused = two["engines"]["keras_torch"]
+    assert refused["fits"] == "unsupported" and "DistributedDataParallel" in refused["reason"]
+    assert one["engines"]["keras_torch"]["fits"] == "yes" and two["processes"] == 2
+    alone, each = (told["engines"]["pytorch"]["bytes"] for told in (one, two))
+    for name in ("weights", "gradients", "slots", "data"):
+        assert each[name] == alone[name]
+    assert each["batch"] * 2 == alone["batch"] and each["kept"] < alone["kept"]
+    assert two["capacity_bytes"] < one["capacity_bytes"] * 0.75

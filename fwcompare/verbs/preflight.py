@@ -5,7 +5,8 @@
   fwcompare preflight model=article_full model.params.depth=8 --engines pytorch,jax
 
 Memory is set against what this machine, or its GPU, has available; time comes from the machine's
-peak, which is measured for it (a second or two). Exits with 2 where the run fits in no engine.
+peak, which is measured for it (a second or two). Where several processes train together, all is of
+one of them. Exits with 2 where the run fits in no engine, or none can do it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich import box
@@ -23,17 +24,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fwcompare import capacity, roofline
+from fwcompare import roofline
 from fwcompare.capacity import Capacity
 from fwcompare.compose import compose
 from fwcompare.config import Configuration
 from fwcompare.data.batches import Feed
 from fwcompare.duration import Duration, Machine, start_seconds, step_flops, step_seconds
+from fwcompare.errors import UnsupportedError
 from fwcompare.footprint import PLAIN, Footprint
-from fwcompare.graph import Graph
 from fwcompare.memory import Memory
-from fwcompare.parity.prove import choose_engines
-from fwcompare.plugin import footprint, front, installed, missing_engines
+from fwcompare.parity.prove import choose_engines, for_engine
+from fwcompare.plugin import footprint, front, installed, missing_engines, refusal
 from fwcompare.preflight import Subject, Verdict, beyond_32_bits, count_words, size_words
 from fwcompare.report import colour
 from fwcompare.spec import RunSpec
@@ -60,10 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """What is expected of one engine."""
+    """What is expected of one engine; nothing but the reason where it cannot do this at all."""
 
     engine: str
-    memory: Memory
+    memory: Memory | None
     verdict: Verdict
     #: None where the machine's peak is not known.
     duration: Duration | None
@@ -82,8 +83,8 @@ class Findings:
 
     @property
     def flops(self) -> int:
-        """Of a step."""
-        batch = self.spec.training.batch_size
+        """Of a step, in one process."""
+        batch = self.subject.setting.batch_size
         return step_flops(self.subject.graph, self.spec.optimizer, batch)
 
     def to_json(self) -> dict[str, Any]:
@@ -92,16 +93,18 @@ class Findings:
             "model": self.spec.model.name,
             "parameters": self.subject.graph.parameter_count,
             "least_bytes": self.subject.least,
+            "processes": self.spec.distributed.processes,
             "capacity_bytes": self.capacity.bytes if self.capacity else None,
             "flops_per_step": self.flops,
             "flops_per_epoch": self.flops * self.feed.steps_per_epoch,
             "engines": {
                 row.engine: {
                     "fits": row.verdict.fits,
-                    "peak_bytes": row.memory.peak,
-                    "bytes": asdict(row.memory),
+                    "peak_bytes": row.memory.peak if row.memory else None,
+                    "bytes": asdict(row.memory) if row.memory else None,
                     "seconds": _seconds(row.duration),
                 }
+                | ({} if row.memory else {"reason": row.verdict.message})
                 for row in self.rows
             },
         }
@@ -129,14 +132,33 @@ def look(
     available = [name for name in installed() if name not in missing_engines()]
     asked = [o.partition("=")[2] for o in overrides if o.partition("=")[0] == "framework"]
     wanted = engines.split(",") if engines else None
-    if not asked:
-        overrides = [*overrides, f"framework={choose_engines(wanted, available)[0]}"]
-    made = compose(overrides, config_dir)
-    spec = made.plan(refuse=False).spec
-    chosen = [made.engine] if asked else choose_engines(wanted, available)
+    if asked:
+        made = compose(overrides, config_dir)
+        spec, chosen = made.plan(refuse=False).spec, [made.engine]
+    else:
+        chosen = choose_engines(wanted, available)
+        made, spec = _first_able(overrides, config_dir, chosen)
     if peak is None and spec.device.name == "cpu":
         peak = roofline.measure(spec.device.threads)
     return _found(made, spec, chosen, peak)
+
+
+def _first_able(
+    overrides: Sequence[str], config_dir: str | None, engines: Sequence[str]
+) -> tuple[Configuration, RunSpec]:
+    """The run in the first of the engines that can do it; what they need beyond it differs.
+
+    Raises:
+        UnsupportedError: the reason of the first, where there is none.
+    """
+    refused: list[UnsupportedError] = []
+    for engine in engines:
+        made = compose([*overrides, f"framework={engine}"], config_dir)
+        try:
+            return made, made.plan(refuse=False).spec
+        except UnsupportedError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def _found(
@@ -147,32 +169,36 @@ def _found(
         subject.samples, training.batch_size, training.epochs, spec.seed,
         training.drop_last, training.max_steps,
     )  # fmt: skip
-    there = made.preflight.capacity(lambda: capacity.of_device(spec.device.name))
+    there = made.capacity(spec)
     rows = []
     for engine in engines:
-        own = spec.but(framework=replace(spec.framework, name=engine))
+        own = for_engine(spec, engine, spec.execution)
+        if reason := refusal(front(engine), own):
+            said = reason if engine in reason else f"{engine}: {reason}"
+            rows.append(Row(engine, None, Verdict("unsupported", said), None))
+            continue
         takes = footprint(front(engine))
         rows.append(
             Row(
                 engine,
                 subject.expected(takes),
                 made.verdict(own, subject, there),
-                _duration(own, subject.graph, feed, peak, takes),
+                _duration(own, subject, feed, peak, takes),
             )
         )
     return Findings(spec, subject, feed, there, peak, tuple(rows))
 
 
 def _duration(
-    spec: RunSpec, graph: Graph, feed: Feed, peak: roofline.Peak | None, takes: Footprint
+    spec: RunSpec, subject: Subject, feed: Feed, peak: roofline.Peak | None, takes: Footprint
 ) -> Duration | None:
     roof = peak.flops_per_s.get(spec.compute_type) if peak else None
     if peak is None or roof is None:
         return None
     machine = Machine(roof, peak.copy_bytes_per_s)
-    batch, itemsize = spec.training.batch_size, spec.dtype.itemsize
-    step = step_seconds(graph, spec.optimizer, batch, itemsize, machine, takes)
-    start = start_seconds(graph, takes)
+    batch, itemsize = subject.setting.batch_size, spec.dtype.itemsize
+    step = step_seconds(subject.graph, spec.optimizer, batch, itemsize, machine, takes)
+    start = start_seconds(subject.graph, takes)
     return Duration(step, feed.steps_per_epoch, feed.total_steps, start)
 
 
@@ -185,6 +211,17 @@ def show(found: Findings, console: Console) -> None:
         Text(f"{spec.model.name} on {spec.dataset.name}", style="bold")
         + f": batch {spec.training.batch_size}, {spec.optimizer.name}, {spec.precision}, {where}"
     )
+    if spec.distributed.meets:
+        console.print(
+            f"{spec.distributed.words} train together. All below is of one of them, with "
+            f"{subject.setting.batch_size} samples of each batch; summing gradients comes on top.",
+            soft_wrap=True,
+        )
+    elif spec.distributed.active:
+        console.print(
+            f"{spec.distributed.words} of the model share each batch, in one process.",
+            soft_wrap=True,
+        )
     console.print(_mathematics(found))
     steps = feed.steps_per_epoch
     console.print(f"A step: {_flops(found.flops)}. An epoch of {steps:,} steps: "
@@ -221,7 +258,8 @@ def _mathematics(found: Findings) -> Table:
     """What training needs in any engine, and what usual ones keep."""
     subject = found.subject
     plain = subject.expected(PLAIN)
-    parameters, slots = subject.graph.parameter_count, subject.setting.slots
+    slots, copies = subject.setting.slots, subject.setting.replicas
+    parameters = subject.graph.parameter_count * copies
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("what training holds")
     table.add_column("numbers", justify="right")
@@ -252,15 +290,16 @@ def _engines(found: Findings) -> Table:
     table.add_column(f"{epochs} epoch{'s' * (epochs != 1)}{limit}", justify="right")
     table.add_column("fits")
     styles = {"yes": "green", "tight": "yellow", "no": "red", "never": "bold red"}
+    styles["unsupported"] = "red"
     for row in found.rows:
         times = ["–"] * 3
         if row.duration:
             seconds = (row.duration.step_s, row.duration.epoch_s, row.duration.whole_s)
             times = [time_words(value) for value in seconds]
+        memory = [size_words(b) for b in (row.memory.peak, row.memory.base)] if row.memory else "––"
         table.add_row(
             Text(row.engine, style=colour(row.engine)),
-            size_words(row.memory.peak),
-            size_words(row.memory.base),
+            *memory,
             *times,
             Text(row.verdict.fits, style=styles[row.verdict.fits]),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -334,3 +335,25 @@ def test_a_gpu_has_what_its_driver_says(tmp_path, monkeypatch):
     assert "-i 1 --query-gpu=memory.free" in (tmp_path / "asked").read_text()
     tool.write_text("#!/bin/sh\nexit 9\n")
     assert capacity.of_device("cuda") is None
+
+
+def room_for(found: Subject, batch_size: int) -> Capacity:
+    """Enough for so many samples of a batch, and for no more."""
+    return Capacity(found.but(batch_size=batch_size).expected(BARE).peak * 5 // 4 + 1, "allows")
+
+
+def test_each_of_several_processes_is_told_of_the_whole_batch():
+    two = replace(subject(GRAPH), shares=2).but(batch_size=64)
+    assert "trainer.batch_size=10." in judge(two, "x", BARE, room_for(two, 5)).hint
+
+
+def test_every_copy_of_a_model_adds_its_weights():
+    setting = replace(ADAM, batch_size=64)
+    mirrored = replace(setting, replicas=3)
+    one, three = (memory.expected(GRAPH, each, BARE, 0) for each in (setting, mirrored))
+    assert (three.weights, three.gradients) == (3 * one.weights, 3 * one.gradients)
+    assert (three.slots, three.step) == (3 * one.slots, one.step)
+    needs, more = (list(memory.least(GRAPH, each)) for each in (setting, mirrored))
+    assert [need.weights for need in more] == [3 * need.weights for need in needs]
+    found = subject(GRAPH, mirrored)
+    assert "trainer.batch_size=9." in judge(found, "x", BARE, room_for(found, 11)).hint
