@@ -179,6 +179,7 @@ class Meeting:
                 f"The ranks cannot meet at {ranks.meeting}: {error.strerror or error}.",
                 "Choose another distributed.port.",
             ) from error
+        came: list[_Line] = []
         refusal = ""
         with listening:
             while len(self._lines) < ranks.count - 1 and not refusal:
@@ -195,11 +196,12 @@ class Meeting:
                 except (OSError, ValueError, KeyError, TypeError):
                     line.close()  # somebody else at this port
                     continue
+                came.append(line)
                 refusal = _difference(rank, identity, theirs)
-                if rank in self._lines or not 0 < rank < ranks.count:
+                if not refusal and (rank in self._lines or not 0 < rank < ranks.count):
                     refusal = f"two processes say that they are rank {rank}"
                 self._lines[rank] = line
-        for line in self._lines.values():
+        for line in came:
             with suppress(OSError):
                 line.send({"refusal": refusal})
         if refusal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -17,12 +18,15 @@ import pytest
 
 from fwcompare import launch, testing
 from fwcompare.compose import compose
+from fwcompare.config import Configuration
 from fwcompare.conformance import trial
 from fwcompare.data.batches import Feed
-from fwcompare.errors import RequestError, RunError
+from fwcompare.errors import RequestError, RunError, UnsupportedError
+from fwcompare.parity.cases import Case
+from fwcompare.plugin import front, refusal
 from fwcompare.ranks import Meeting, Ranks, free_ports, interface_of
 from fwcompare.record import RunRecord
-from fwcompare.spec import Distributed
+from fwcompare.spec import Device, Distributed, NativeCode
 from fwcompare.track.entry import Entry
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -112,6 +116,12 @@ def test_a_rank_that_does_not_come_is_named_in_time():
     assert time.monotonic() - began < 10
 
 
+def test_two_that_say_that_they_are_the_same_are_told():
+    first, second, _ = ranks(3)
+    for why in met([first, second, second], [{}, {}, {}]):
+        assert "two processes say that they are rank 1" in why
+
+
 def test_rank_0_that_does_not_come_is_missed_in_time():
     _, second = ranks(2, meet_s=0.5)
     (why,) = met([second], [{}])
@@ -179,8 +189,8 @@ class StubRanks(StubFront):
 
 @pytest.fixture
 def stub(tmp_path, monkeypatch):
-    def make(fault: str = "", rank: int = 1, processes: int = 2, **options):
-        engine = StubRanks(fault, rank)
+    def make(fault: str = "", rank: int = 1, processes: int = 2, mirrors=False, **options):
+        engine = StubFront("") if mirrors else StubRanks(fault, rank)
         for module in (launch, trial):
             monkeypatch.setattr(module, "front", lambda name: engine)
         data = testing.small_data(tmp_path / "data", (4, 2, 1), 3)
@@ -216,6 +226,9 @@ def orphans(folder: Path) -> list[psutil.Process]:
         ({"host": 1}, "distributed.host .* counted from 0"),
         ({"hosts": ("a", "b"), "processes": 3}, "processes=3 do not split evenly over the 2"),
         ({"meet_s": 0.0}, "distributed.meet_s"),
+        ({"name": "mirrored"}, "distributed.processes=2 is for distributed=data_parallel"),
+        ({"replicas": 2}, "distributed.replicas=2 is for distributed=mirrored"),
+        ({"name": "mirrored", "processes": 1, "replicas": 0}, "replicas must be at least 1"),
     ],
 )
 def test_options_that_cannot_be(options, words):
@@ -229,6 +242,54 @@ def test_a_taken_port_is_refused_before_any_work(cache, tmp_path):
         options = ("distributed=data_parallel", f"distributed.port={port}")
         with pytest.raises(RequestError, match=f"Port {port} of 127.0.0.1 is in use"):
             compose([*options, f"paths.cache={cache}", f"paths.outputs={tmp_path}"]).plan()
+
+
+MIRRORED = ("distributed=mirrored", "framework=tensorflow")
+TOGETHER = ("distributed=data_parallel",)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((*TOGETHER, "distributed.processes=128"), "Choose distributed.processes=64"),
+        ((*TOGETHER, "trainer.resume=earlier"), "goes on from none"),
+        ((*TOGETHER, "framework=tensorflow", "precision=mixed_float16"), "in one process alone"),
+        ((*TOGETHER, "model=cnn_bn", "precision=mixed_bfloat16"), "precision=float32, or distrib"),
+        ((*TOGETHER, "framework=keras_torch"), "Choose framework=pytorch"),
+        ((*MIRRORED, "distributed.replicas=3"), "evenly over distributed.replicas=3.*replicas=2"),
+        ((*MIRRORED, "trainer.drop_last=false", "distributed.replicas=64"), "the last batch of"),
+        ((*MIRRORED, "trainer.checkpoint_epochs=1"), "distributed=mirrored leaves no checkpoints"),
+        ((*MIRRORED, "precision=mixed_bfloat16"), "on one device alone"),
+        ((*MIRRORED, "execution=compiled"), "MirroredStrategy runs in tf.function"),
+        ((*MIRRORED, "framework=keras"), "keras_tensorflow does not mirror .* does: tensorflow"),
+    ],
+)
+def test_what_cannot_be_split_is_refused_before_any_work(cache, tmp_path, options, words):
+    made = compose([*options, f"paths.cache={cache}", f"paths.outputs={tmp_path}"])
+    with pytest.raises((RequestError, UnsupportedError)) as refused:
+        made.plan()
+    assert re.search(words, f"{refused.value.message} {refused.value.hint or ''}")
+    assert not list(tmp_path.rglob("spec.json"))
+
+
+@pytest.mark.parametrize("work", [Distributed("data_parallel", 2), Distributed("mirrored")])
+@pytest.mark.parametrize(
+    "engine",
+    ["pytorch", "lightning", "tensorflow", "keras_tensorflow", "keras_torch", "keras_jax", "jax"],
+)
+def test_code_of_ones_own_trains_alone(tmp_path, engine, work):
+    spec = testing.case_run(tmp_path, Case("plain", (2, 2, 1), LAYERS), engine)
+    code = NativeCode("net.py", "build", "0" * 64, {})
+    split = spec.but(framework=replace(spec.framework, code=code), distributed=work)
+    reason = refusal(front(engine), split)
+    assert reason and "Choose" in reason
+    if engine == "tensorflow" or (work.meets and engine not in ("keras_tensorflow", "keras_torch")):
+        assert "code of your own" in reason
+
+
+def test_a_gpu_is_not_for_processes():
+    with pytest.raises(RequestError, match="trains on CPUs alone; device is cuda"):
+        Configuration._check_meeting(Distributed("data_parallel", 2), Device("cuda", 1))
 
 
 def test_keys_are_as_they_were(stub):
@@ -267,6 +328,58 @@ def test_one_run_of_two_processes(stub):
     shared = len({core for rank in told for core in rank["cores"]}) < 2
     assert any("say nothing of scaling" in said for said in record.warnings) == shared
     assert not orphans(folder)
+
+
+def test_devices_of_one_process_are_one_worker(stub):
+    spec, folder = stub(mirrors=True)
+    split = spec.but(distributed=Distributed("mirrored", replicas=2))
+    record = launch.run(split, folder)
+    assert (record.status, record.reason) == ("ok", "")
+    assert not (folder / "ranks").exists() and "ranks" not in record.facts
+    assert record.metrics["distributed/replicas"] == 2
+    assert record.warnings[0].startswith("2 replicas share 1 core: ")
+    entry = Entry.read(folder)
+    assert entry.tags["fwcompare.replicas"] == "2" and " x2 " in entry.name
+    assert "1 thread for 2 replicas" in entry.note
+    assert split.group == spec.group and len({s.arm for s in (split, spec)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"versions": {"fwcompare-stub": "2.0"}}, "fwcompare-stub is 1.0 for rank 0 and 2.0 for"),
+        ({"digest": "other"}, "the digest of the data is .* for rank 0 and other for rank 1"),
+        ({"processes": 4}, "the number of processes is 2 for rank 0 and 4 for rank [23]"),
+    ],
+)
+def test_two_commands_that_differ_end_at_once(stub, change, words):
+    """As on two machines, each with a command of its own."""
+    spec, folder = stub()
+    hosts, port = ("127.0.0.1", "127.0.0.1"), free_ports(4)[0]
+    found: dict[int, RunRecord] = {}
+
+    def one(host: int) -> None:
+        other = change if host else {}
+        processes = other.get("processes", 2)
+        work = Distributed("data_parallel", processes, "synchronised", hosts, host, port, 20.0)
+        own = spec.but(
+            distributed=work,
+            versions=other.get("versions", {"fwcompare-stub": "1.0"}),
+            dataset=replace(spec.dataset, digest=other.get("digest", spec.dataset.digest)),
+        )
+        found[host] = launch.run(own, folder.parent / f"host{host}")
+
+    began = time.monotonic()
+    commands = [threading.Thread(target=one, args=(host,)) for host in (0, 1)]
+    for command in commands:
+        command.start()
+    for command in commands:
+        command.join(60)
+    assert time.monotonic() - began < 40
+    for host in (0, 1):
+        assert found[host].status == "failed", found[host]
+        assert re.search(words, found[host].reason), found[host].reason
+    assert not orphans(folder.parent)
 
 
 @pytest.mark.parametrize(
