@@ -116,6 +116,10 @@ often as the largest package comes.
 ```
 
 {table}
+
+The curves of the LSTM part, and its mathematics do not: in float64 a hundred steps on these data
+agree to 1e-13 (`fwcompare parity model=lstm dataset=python_packages`). In float32 rounding decides
+where a loss that wavers like this stands at the end of a pass; compare accuracies over several seeds.
 """,
     WRITTEN: """\
 ## Text that is written
