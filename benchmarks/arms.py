@@ -38,10 +38,10 @@ STEPS = {
     "mlp": 300,
     "cnn": 100,
     "cnn_bn": 80,
-    "resnet18": 30,
-    "lstm": 60,
-    "gru": 60,
-    "gpt_small": 40,
+    "resnet18": 20,
+    "lstm": 40,
+    "gru": 40,
+    "gpt_small": 20,
 }
 
 
