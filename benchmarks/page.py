@@ -44,9 +44,9 @@ How it is measured:
 - A fresh process for each engine, with the environment and affinity of fwcompare's workers and one
   thread. The four arms take turns there; the order is reversed each round, and the arms of each
   ratio are always neighbours.
-- A sample is a whole `fit` of one epoch ({counts}), the device
-  synchronised before the clock is read. The data are digits, repeated to make an epoch of that
-  length, in batches of 64.
+- A sample is a whole `fit` of one epoch, the device synchronised before the clock is read. The data
+  are repeated or cut to make an epoch of its length:
+{workloads}
 - Adam, float32. The learning rate is 1e-6, so that nothing is learned: converged weights hold
   denormal numbers, on which processors are slow, and where an arm meets them depends on the weights
   it began with.
@@ -163,7 +163,10 @@ def page(steps: dict[str, Any], built: dict[str, Any], start: dict[str, Any]) ->
             step_rows(engines),
         ),
         rounds=cells[0]["noise"]["pairs"],
-        counts=", ".join(f"{count} steps of the {model}" for model, count in counts.items()),
+        workloads="\n".join(
+            f"  - {count} steps of `{' '.join([f'model={model}', *steps['models'][model]])}`"
+            for model, count in counts.items()
+        ),
         allocator=", ".join(f"`{name}={value}`" for name, value in overhead.ALLOCATOR.items()),
         model=built["model"],
         build_limit=building.BUILD_LIMIT,

@@ -119,7 +119,7 @@ often as the largest package comes.
 
 The curves of the LSTM part, and its mathematics do not: in float64 a hundred steps on these data
 agree to 1e-13 (`fwcompare parity model=lstm dataset=python_packages`). In float32 rounding decides
-where a loss that wavers like this stands at the end of a pass; compare accuracies over several seeds.
+where a loss that wavers like this stands at the end of a pass: compare accuracies over seeds.
 """,
     WRITTEN: """\
 ## Text that is written
