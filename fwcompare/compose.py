@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 CONFIG_MODULE = "fwcompare.conf"
 CONFIG_NAME = "config"
+
+#: Cells of a sweep; to check so many takes hours.
+MOST_CELLS = 100_000
 
 
 def require_sweeper() -> None:
@@ -55,6 +59,30 @@ def application() -> Iterator[Any]:
             yield GlobalHydra.instance().hydra
     finally:
         GlobalHydra.instance().hydra = callers
+
+
+def require_countable(overrides: Sequence[Any]) -> None:
+    """Refuse a sweep of more cells than one could run, before they are written out: a range takes
+    no room, and may have no end.
+
+    Raises:
+        RequestError: the values of Hydra's parsed ``overrides`` make too many cells.
+    """
+    from hydra.core.override_parser.types import RangeSweep
+
+    cells = 1
+    for override in overrides:
+        if not override.is_sweep_override() or not override.is_discrete_sweep():
+            continue
+        value = override.value()
+        values = value.range() if isinstance(value, RangeSweep) else override.sweep_iterator()
+        count = sum(1 for _ in islice(values, MOST_CELLS + 1))
+        cells *= max(count, 1)
+        if cells > MOST_CELLS:
+            raise RequestError(
+                f"{shown(override.input_line)} makes a sweep of more than {MOST_CELLS:,} cells.",
+                "Leave values out, or make several sweeps of it.",
+            )
 
 
 def search_path(config_dir: str | Path | None) -> list[str]:

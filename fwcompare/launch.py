@@ -319,7 +319,7 @@ def run(
         except MemoryError as error:
             why = f"MemoryError: the initial weights: {error or 'there is not enough memory'}"
             record = RunRecord(spec.run, "out_of_memory", why, started_ms, now_ms())
-            return _kept(record, folder)
+            return kept(record, folder)
         watching = _Watching(folder / EVENTS_FILE, spec.training.timeout_s, listener, look)
         starting = _Starting(spec, engine, cores, do)
         return _watched(starting, folder, started_ms, log, watching)
@@ -329,13 +329,13 @@ def _not_begun(spec: RunSpec, folder: Path, started_ms: int, error: OSError) -> 
     """The record of a run that could not even be prepared."""
     _release(folder)
     reason = f"the run folder cannot be written: {error.strerror or error}"
-    return _kept(RunRecord(spec.run, "failed", reason, started_ms, now_ms()), folder)
+    return kept(RunRecord(spec.run, "failed", reason, started_ms, now_ms()), folder)
 
 
 def not_run(spec: RunSpec, folder: Path, status: str, reason: str) -> RunRecord:
     """The record of a run that could not be started."""
     now = now_ms()
-    return _kept(RunRecord(spec.run, status, plain(reason.splitlines()[0]), now, now), folder)
+    return kept(RunRecord(spec.run, status, plain(reason.splitlines()[0]), now, now), folder)
 
 
 @dataclass(frozen=True)
@@ -453,7 +453,7 @@ def _watched(
                 reason = "the worker was ended by the system's out-of-memory killer (SIGKILL)"
             record = _settle(spec, folder, started_ms, code, reason, first)
     if pruned and not record.ok:
-        record = _kept(replace(record, status="pruned", reason=reason), folder)
+        record = kept(replace(record, status="pruned", reason=reason), folder)
     return record
 
 
@@ -587,7 +587,7 @@ def _settle(
     if record is None:
         status, reason = _classify(code, reason, log_tail(folder))
         record = _from_events(spec, folder, started_ms, status, reason)
-    return _kept(_with_tails(record, folder), folder)
+    return kept(_with_tails(record, folder), folder)
 
 
 def _of_rank(
@@ -614,7 +614,7 @@ def _of_rank(
         reason=reason,
         log_tail=log_tail(first.folder, LAST_LINES),
     )
-    return _kept(ended, folder)
+    return kept(ended, folder)
 
 
 def _classify(code: int | None, reason: str, tail: Sequence[str]) -> tuple[str, str]:
@@ -640,7 +640,7 @@ def _with_tails(record: RunRecord, folder: Path) -> RunRecord:
     return replace(record, last_events=events[-LAST_EVENTS:], log_tail=log_tail(folder, LAST_LINES))
 
 
-def _kept(record: RunRecord, folder: Path) -> RunRecord:
+def kept(record: RunRecord, folder: Path) -> RunRecord:
     """Write a record. Where that fails, the one that is returned says so."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -687,7 +687,7 @@ def recover(folder: Path) -> RunRecord | None:
         if status not in STATUSES or status == "ok":
             status, reason = "killed", "it had come to its end, but its record is lost"
     record = _from_events(spec, folder, times[0], status, reason)
-    return _kept(_with_tails(replace(record, ended_ms=times[-1]), folder), folder)
+    return kept(_with_tails(replace(record, ended_ms=times[-1]), folder), folder)
 
 
 def _from_events(

@@ -163,7 +163,12 @@ class Watch:
             from fwcompare.conclusion import conclude
 
             made = self.sweep
-            conclusion = conclude(made.folder, runs, comparisons)
+            try:
+                conclusion = conclude(made.folder, runs, comparisons)
+            except RequestError as error:  # the folder is lost
+                text = f"MLflow is not told of the end: {error.message}"
+                self.display.console.print(Text(text, style="yellow"), soft_wrap=True)
+                return
             made.parent = self._tracker.end_sweep(made.folder, made.parent, conclusion)
 
 
@@ -380,7 +385,7 @@ def finish(watch: Watch, stopped: bool = False, judge: Judge | None = None) -> E
         if cut_off is not None and cell.run not in watch.seen:
             watch.ended(cell, cut_off)
     watch.track_rest()
-    runs = with_peak_shares([*load_runs(made.folder), *_unwritten(made, watch)], made.peaks)
+    runs = with_peak_shares(_runs(made, watch), made.peaks)
     if not runs:
         return Ended(made, (), (), {}, stopped=stopped)
     counts: dict[str, int] = {}
@@ -419,6 +424,24 @@ def proven(
     return compare(runs, made.name, made.baseline_of(runs), standings, made.criteria)
 
 
+def _runs(made: Sweep, watch: Watch) -> list[Run]:
+    """Every run that has ended: from its folder or, where that is lost, as it was seen."""
+    if not (made.folder / SWEEP_FILE).exists():  # somebody has removed the folder meanwhile
+        with said(SWEEP_FILE, watch.display.console):
+            made.folder.mkdir(parents=True, exist_ok=True)
+            made.write()
+    try:
+        return [*load_runs(made.folder), *_unwritten(made, watch)]
+    except RequestError as error:
+        text = f"{error.message} What was seen is compared."
+        watch.display.console.print(Text(text, style="yellow"), soft_wrap=True)
+    return [
+        load_run(made.folder / cell.run, record, cell.listing())
+        for cell in made.cells
+        if (record := watch.seen.get(cell.run)) is not None
+    ]
+
+
 def _unwritten(made: Sweep, watch: Watch) -> Iterator[Run]:
     """The runs whose records no disk would take."""
     for cell in made.cells:
@@ -443,8 +466,8 @@ def _page(
     """Write the report as a page. Whatever goes wrong costs the page alone."""
     from fwcompare.page import evidence, html  # Plotly takes long to import
 
-    found = evidence.gather(made.folder, runs, comparisons)
     try:
+        found = evidence.gather(made.folder, runs, comparisons)
         return html.write(found, made.folder / html.PAGE_FILE)
     except Exception as error:  # a full disk, or records that no figure was made for
         console.print(Text(f"No page was written: {error!r}", style="yellow"), soft_wrap=True)
@@ -597,9 +620,9 @@ def new_name(config: Any) -> str:
 def _cell(config: Any, overrides: list[str], loader: Any, base: Configuration, sweep: str) -> Cell:
     asked = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
     engine = asked.get("framework", base.engine)
-    seed = int(asked["seed"]) if asked.get("seed", "").isdigit() else int(base.cfg["seed"])
+    seed = _seed(asked.get("seed", base.cfg.get("seed")))
     # A choice of the zoo is named as its model.
-    model = asked.get("model") or asked.get("zoo") or base.section("model")["name"]
+    model = asked.get("model") or asked.get("zoo") or base.section("model").get("name")
     run = new_run_id(engine, str(model), seed)
     cell = Cell(overrides, engine, seed, run)
     try:
@@ -620,12 +643,15 @@ def _cell(config: Any, overrides: list[str], loader: Any, base: Configuration, s
     return cell
 
 
+def _seed(given: object) -> int:
+    """A seed as it was given; 0 for what is none, which is said where it is checked."""
+    text = str(given)
+    return int(text) if text.isdecimal() and len(text) < 20 else 0
+
+
 def _refuse(folder: Path, cell: Cell) -> RunRecord:
-    folder.mkdir(parents=True, exist_ok=True)
     now = now_ms()
-    record = RunRecord(cell.run, "unsupported", cell.refusal, now, now)
-    record.write(folder)
-    return record
+    return launch.kept(RunRecord(cell.run, "unsupported", cell.refusal, now, now), folder)
 
 
 def _collected(folder: Path, cell: Cell, reason: str) -> RunRecord:
@@ -634,6 +660,5 @@ def _collected(folder: Path, cell: Cell, reason: str) -> RunRecord:
     if record is None:
         now = now_ms()
         why = reason or "the launcher's worker left no record"
-        record = RunRecord(cell.run, "killed", why, now, now)
-        record.write(folder)
+        record = launch.kept(RunRecord(cell.run, "killed", why, now, now), folder)
     return record

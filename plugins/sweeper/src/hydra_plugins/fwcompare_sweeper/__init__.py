@@ -46,10 +46,14 @@ class _Front(Sweeper):
         """The sweeper's own params, then what was given on the command line, which wins."""
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
+        from fwcompare.compose import require_countable
+
         assert self.hydra_context
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = [f"{key}={value}" for key, value in self.params.items()]
-        return list(parser.parse_overrides([*given, *arguments]))
+        found = list(parser.parse_overrides([*given, *arguments]))
+        require_countable(found)
+        return found
 
 
 class RayLauncher(Launcher):
