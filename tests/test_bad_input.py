@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fwcompare.compose import compose
+from fwcompare.compose import compose, require_countable
 from fwcompare.errors import RequestError
 from fwcompare.graph import save
 
@@ -48,6 +48,7 @@ CASES = [
     (["parity.reference=torch"], ["parity.reference", "torch", "pytorch"]),
     (["paths.outputs=/proc/fwcompare"], ["/proc/fwcompare", "paths.outputs=FOLDER"]),
     (["seed=["], ["cannot be read"]),
+    (["-m", "seed=range(1000000000)"], ["more than 100,000 cells"]),
     (["device=mps"], ["mps", "device=cpu"]),
     (["device=cuda"], ["cuda", "device=cpu"]),
     (["device.threads=999"], ["999"]),
@@ -191,6 +192,25 @@ def test_a_defaults_list_that_names_its_own_file(tmp_path):
     (tmp_path / "optimizer/own.yaml").write_text("defaults: [own]\n")
     with pytest.raises(RequestError, match="holds itself"):
         compose(["optimizer=own"], str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "swept",
+    [
+        ["seed=range(1000000000)"],
+        ["seed=shuffle(range(1000000000))"],
+        ["seed=range(1000)", "trainer.epochs=range(1000)"],
+    ],
+)
+@pytest.mark.timeout(30)
+def test_a_sweep_without_end(swept):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with pytest.raises(RequestError, match="more than 100,000 cells"):
+        require_countable(OverridesParser.create().parse_overrides(swept))
+    require_countable(
+        OverridesParser.create().parse_overrides(["seed=range(1000)", "x=1,2", "y=3"])
+    )
 
 
 def test_a_folder_of_configuration_of_nobody():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,12 @@ def sweep(cli, site, tmp_path):
     return run
 
 
+def attempt(run: Path) -> int:
+    """Which attempt a run is; 0 where its folder is lost."""
+    path = run / "spec.json"
+    return RunSpec.read(path).attempt if path.exists() else 0
+
+
 def cells(root: Path) -> dict[int, tuple[str, int, RunRecord | None, list[str]]]:
     """Run, attempt, record and older attempts of each cell by its seed."""
     folder = root / "outputs/sweeps/s"
@@ -57,7 +64,7 @@ def cells(root: Path) -> dict[int, tuple[str, int, RunRecord | None, list[str]]]
     return {
         cell["seed"]: (
             cell["run"],
-            RunSpec.read(folder / cell["run"] / "spec.json").attempt,
+            attempt(folder / cell["run"]),
             RunRecord.read(folder / cell["run"]),
             cell["superseded"],
         )
@@ -208,6 +215,21 @@ def test_a_second_ctrl_c_stops_at_once(site, tmp_path, cache):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "Stopped at once" in said
     assert gone(children)
+
+
+def test_a_sweep_whose_folder_is_removed_goes_on(site, tmp_path, cache):
+    """What had ended is compared as it was seen, what ends later is kept in a folder made anew."""
+    process = begun(tmp_path, site, cache, "seed=0,1,2", "tracking=none", faults="1=middle:hang")
+    (child,) = workers(process)
+    shutil.rmtree(tmp_path / "outputs/sweeps/s")
+    child.kill()
+    shown, said = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in said, said
+    assert "2 of 3 cells are done" in said and "logistic on digits" in shown
+    left = cells(tmp_path)
+    assert {seed: record and record.status for seed, (_, _, record, _) in left.items()} == {
+        0: None, 1: "killed", 2: "ok",
+    }  # fmt: skip
 
 
 def final(record: RunRecord) -> str:
