@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from glob import escape
 from pathlib import Path
 
 from fwcompare.errors import RequestError, unknown
@@ -18,7 +19,7 @@ def find_run(name: str, outputs: Path) -> Path:
     """
     places = [user_path(name)]
     if Path(name).name == name:
-        places += [outputs / "runs" / name, *sorted(outputs.glob(f"sweeps/*/{name}"))]
+        places += [outputs / "runs" / name, *sorted(outputs.glob(f"sweeps/*/{escape(name)}"))]
     for place in places:
         if (place / SPEC_FILE).is_file():
             return place
@@ -73,4 +74,4 @@ def all_runs(outputs: Path, sweep: str | None = None) -> Iterator[Path]:
     """Run folders under ``outputs``: single runs and those of sweeps, or those of one sweep."""
     if sweep is None:
         yield from outputs.glob("runs/*/")
-    yield from outputs.glob(f"sweeps/{sweep or '*'}/*/")
+    yield from outputs.glob(f"sweeps/{escape(sweep) if sweep else '*'}/*/")

@@ -41,6 +41,8 @@ CASES = [
     (["model.name=null"], ["model.name", "word"]),
     (["dataset.params=3"], ["dataset.params", "mapping", "3"]),
     (["trainer.optimizer=3"], ["trainer.optimizer", "trainer.epochs"]),
+    (["ui", "--port", "65536"], ["--port", "65536"]),
+    (["diff", "**x", "y"], ["There is no run"]),
     (["tracking.uri=foo://bar"], ["'foo'", "sqlite"]),
     (["tracking.uri=/some/folder"], ["tracking.uri", "sqlite:////absolute"]),
     (["compare.confidence=1"], ["compare.confidence"]),

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from fwcompare.compose import compose
-from fwcompare.errors import RequestError
+from fwcompare.errors import RequestError, shown
 from fwcompare.secrecy import hidden
 from fwcompare.terminal import stdout
 from fwcompare.track import Store, end, serve_ui, sqlite_path
@@ -34,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
                 f"'{option}' is no option of the MLflow UI: options are written KEY=VALUE.",
                 "It shows every sweep: fwcompare ui",
             )
+    if not 0 < arguments.port < 65536:
+        raise RequestError(f"--port must be from 1 to 65535, got {shown(str(arguments.port))}.")
     made = compose(arguments.overrides)
     uri = store_uri(made.tracking, made.outputs)
     console = stdout()

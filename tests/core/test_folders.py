@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fwcompare.config import Configuration
 from fwcompare.errors import RequestError
-from fwcompare.folders import find_run
+from fwcompare.folders import all_runs, find_run
 from fwcompare.verbs.runs import _fitting
 
 NAMES = ("20261124-042741-jax-cnn-s1-feb613", "20261124-042741-keras_jax-cnn-s1-d4211c")
@@ -70,3 +70,10 @@ def test_a_narrow_terminal_leaves_columns_out_and_cuts_no_name(width, headings):
     assert all(len(line) <= width for line in lines)
     text = "".join(line.replace("something", "").rstrip() for line in lines).replace(" ", "")
     assert all(name in text for name in NAMES)
+
+
+@pytest.mark.parametrize("name", ["**x", "[", "[a-z]*", "?", "*", "**"])
+def test_a_name_is_no_pattern(outputs, name):
+    with pytest.raises(RequestError, match="There is no run"):
+        find_run(name, outputs)
+    assert list(all_runs(outputs, name)) == []
