@@ -105,15 +105,23 @@ def _together(spec: RunSpec) -> str:
     return work.words if work.shares > 1 else f"{work.name} of 1"
 
 
-def load_run(folder: Path, record: RunRecord, cell: dict[str, Any] | None = None) -> Run:
-    """One run from its folder; ``cell`` tells what its own files do not."""
+def load_run(
+    folder: Path,
+    record: RunRecord,
+    cell: dict[str, Any] | None = None,
+    known: RunSpec | None = None,
+) -> Run:
+    """One run from its folder; ``cell`` tells what its own files do not, and ``known`` is its spec
+    where the folder is lost."""
     cell = cell or {}
     control = bool(cell.get("control", False))
     try:
         spec = RunSpec.read(folder / SPEC_FILE)
     except RequestError:
-        engine, seed = str(cell.get("engine", "?")), int(cell.get("seed", 0))
-        return Run(engine, seed, record, control=control)
+        if known is None:
+            engine, seed = str(cell.get("engine", "?")), int(cell.get("seed", 0))
+            return Run(engine, seed, record, control=control)
+        spec = known
     variant = (
         ("execution", spec.execution),
         ("precision", spec.precision),

@@ -436,7 +436,7 @@ def _runs(made: Sweep, watch: Watch) -> list[Run]:
         text = f"{error.message} What was seen is compared."
         watch.display.console.print(Text(text, style="yellow"), soft_wrap=True)
     return [
-        load_run(made.folder / cell.run, record, cell.listing())
+        load_run(made.folder / cell.run, record, cell.listing(), cell.spec)
         for cell in made.cells
         if (record := watch.seen.get(cell.run)) is not None
     ]
@@ -447,7 +447,7 @@ def _unwritten(made: Sweep, watch: Watch) -> Iterator[Run]:
     for cell in made.cells:
         folder, record = made.folder / cell.run, watch.seen.get(cell.run)
         if record is not None and RunRecord.read(folder) is None:
-            yield load_run(folder, record, cell.listing())
+            yield load_run(folder, record, cell.listing(), cell.spec)
 
 
 @contextmanager
