@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 from fwcompare import __version__
 from fwcompare.errors import RequestError, unknown
@@ -19,6 +21,10 @@ from fwcompare.errors import RequestError, unknown
 DEFECT = 70
 INTERRUPTED = 130
 TERMINATED = 143
+
+#: What writing to a stream fails with where its disk is full or gone.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_UNSHOWN = "Not all that was to be shown could be written"
 
 _REPORT_DEFECT = "This is a defect of fwcompare; please report it with the lines above."
 
@@ -47,6 +53,40 @@ class Stop:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit code; bad input gives one message and 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_what_is_closed()
+    code = _answered(given)
+    why = _let_go(sys.stdout)
+    if why and not code:
+        code = _say(f"{_UNSHOWN}: {why}.", None, 1)
+    _let_go(sys.stderr)
+    return code
+
+
+def _open_what_is_closed() -> None:
+    """Put the null device in the place of a standard stream that is closed: a file of a run would
+    get its number, and with it what is meant for the stream."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _let_go(stream: TextIO) -> str:
+    """Flush a stream now, for Python would answer a failure with an exit code of its own. Why that
+    failed; empty where it did not, or where nobody reads any more."""
+    try:
+        stream.flush()
+    except OSError as error:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return "" if isinstance(error, BrokenPipeError) else error.strerror or str(error)
+    return ""
+
+
+def _answered(given: list[str]) -> int:
+    """The exit code of a command line, whatever comes of it."""
     stop = Stop()
     signal.signal(signal.SIGTERM, stop)
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in a shell's background
@@ -80,6 +120,8 @@ def _end_children() -> None:
 def _fail(error: Exception, given: Sequence[str] = ()) -> int:
     from fwcompare.compose import translate
 
+    if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
+        return _say(f"{_UNSHOWN}: {error.strerror}.", None, 1)
     wrong = translate(error, given)
     if wrong.exit_code == DEFECT:
         from fwcompare.secrecy import hidden
@@ -107,6 +149,7 @@ def _say(message: str, hint: str | None, code: int) -> int:
 
 
 def _dispatch(given: list[str]) -> int:
+    _require_folder()
     first = given[0] if given else ""
     if first == "--version":
         print(f"fwcompare {__version__}")  # noqa: T201 - the answer to the question
@@ -119,6 +162,17 @@ def _dispatch(given: list[str]) -> int:
         return verbs.call(first, given[1:])
     _run_hydra(given)
     return 0
+
+
+def _require_folder() -> None:
+    """Raises ``RequestError`` where the current folder is no more: every relative path would fail
+    in words of its own."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise RequestError(
+            f"The current folder cannot be used: {error.strerror}.", "Go to another: cd"
+        ) from error
 
 
 def _run_hydra(given: list[str]) -> None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 CONFIG_MODULE = "fwcompare.conf"
 CONFIG_NAME = "config"
 
+#: What reads options and configurations.
+_READERS = ("hydra.", "omegaconf.", "antlr4.")
+
 #: Cells of a sweep; to check so many takes hours.
 MOST_CELLS = 100_000
 
@@ -187,7 +190,12 @@ def translate(error: BaseException, given: Sequence[str] = ()) -> FwcompareError
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         name = Path(str(error.filename)).name
         return RequestError(f"{shown(name)} cannot be the name of a file: it is too long.")
-    if isinstance(error, RecursionError) and _while_reading(error):
+    if isinstance(error, OSError) and _raised_by_hydra(error):
+        return RequestError(
+            f"{shown(str(error.filename or 'A folder'))}: {error.strerror or error}.",
+            "Hydra itself writes to hydra.run.dir; leave that out.",
+        )
+    if isinstance(error, RecursionError) and _raised_by_hydra(error):
         return RequestError(
             "An option or a configuration is nested too deeply, or holds itself.",
             "Look for many brackets, and for a defaults list that names its own file.",
@@ -195,11 +203,14 @@ def translate(error: BaseException, given: Sequence[str] = ()) -> FwcompareError
     return FwcompareError(f"{type(error).__name__}: {error}")
 
 
-def _while_reading(error: BaseException) -> bool:
-    """Whether the last calls before an error were those of who reads configurations."""
-    calls = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-30:]
-    rooms = {str(frame.f_globals.get("__name__")).partition(".")[0] for frame in calls}
-    return not rooms.isdisjoint(("hydra", "omegaconf", "antlr4"))
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Whether Hydra, or what it reads configurations with, was at work last."""
+    rooms = ("fwcompare", *_READERS)
+    names = [
+        str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    last = next((name for name in reversed(names) if name.startswith(rooms)), "")
+    return last.startswith(_READERS)
 
 
 def _missing_config(error: Any) -> FwcompareError:

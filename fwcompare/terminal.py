@@ -10,7 +10,8 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -31,7 +32,7 @@ def stdout() -> Console:
 
 def stderr() -> Console:
     """Standard error."""
-    return plain(stderr=True)
+    return plain(file=_Lenient(sys.stderr))
 
 
 def plain(**options: Any) -> Console:
@@ -42,6 +43,26 @@ def plain(**options: Any) -> Console:
 def harmless(text: str) -> str:
     """Text with control characters spelled out, which would steer a terminal."""
     return _STEERING.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+class _Lenient:
+    """A stream whose disk may be full or whose terminal may be gone: what it does not take costs
+    no run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _Console(Console):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -48,6 +52,7 @@ CASES = [
     (["compare.confidence=1"], ["compare.confidence"]),
     (["parity.steps=0"], ["parity.steps", "at least 1"]),
     (["parity.reference=torch"], ["parity.reference", "torch", "pytorch"]),
+    (["hydra.run.dir=/proc/fwcompare"], ["/proc/fwcompare", "hydra.run.dir"]),
     (["paths.outputs=/proc/fwcompare"], ["/proc/fwcompare", "paths.outputs=FOLDER"]),
     (["seed=["], ["cannot be read"]),
     (["-m", "seed=range(1000000000)"], ["more than 100,000 cells"]),
@@ -374,3 +379,14 @@ def test_the_shells_own_question_needs_a_line_to_complete(cli):
     completed = cli("-sc", "query=bash", COMP_LINE="fwcompare model=lo", COMP_POINT="18")
     assert completed.returncode == 0, completed.stderr
     assert "model=logistic" in completed.stdout
+
+
+def test_a_folder_that_has_been_removed(tmp_path):
+    program = Path(sys.executable).parent / "fwcompare"
+    gone = tmp_path / "gone"
+    ended = subprocess.run(
+        f"mkdir '{gone}'; cd '{gone}'; rmdir '{gone}'; '{program}' runs",
+        shell=True, cwd=tmp_path, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert "The current folder cannot be used" in ended.stderr

@@ -233,6 +233,31 @@ def test_a_sweep_whose_folder_is_removed_goes_on(site, tmp_path, cache):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("streams", ["2>/dev/full", "2>&-", "<&- >&- 2>&-"])
+def test_a_terminal_that_takes_nothing_costs_no_run(site, tmp_path, cache, streams):
+    program = Path(sys.executable).parent / "fwcompare"
+    code = subprocess.run(
+        f"'{program}' {' '.join(SHORT)} seed=0,1 tracking=none {streams}",
+        shell=True, cwd=tmp_path, check=False,
+        env={**os.environ, "FWCOMPARE_CACHE": str(cache), "PYTHONPATH": site},
+    ).returncode  # fmt: skip
+    assert code == 0
+    assert {record and record.status for _, _, record, _ in cells(tmp_path).values()} == {"ok"}
+
+
+def test_a_full_disk_behind_standard_output_is_said(site, tmp_path, cache):
+    """What was run is kept; what could not be shown is said in one line, and not as a defect."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [str(Path(sys.executable).parent / "fwcompare"), *SHORT, "seed=0", "tracking=none"],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False,
+            env={**os.environ, "FWCOMPARE_CACHE": str(cache), "PYTHONPATH": site},
+        )  # fmt: skip
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert ended.stderr.count("No space left on device") == 1
+    assert cells(tmp_path)[0][2].status == "ok"
+
+
 def final(record: RunRecord) -> str:
     return record.digests["final_weights"]
 
