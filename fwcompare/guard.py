@@ -27,7 +27,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
-from fwcompare.errors import RequestError, choices
+from fwcompare.errors import RequestError, choices, shown
 from fwcompare.safe_yaml import read_yaml
 from fwcompare.secrecy import is_secret
 
@@ -167,10 +167,15 @@ class _BoundedFiles(FileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(self.path) / self._normalize_file_name(config_path)
         if path.exists():
-            read_yaml(path, "The configuration")
+            found = read_yaml(path, "The configuration")
+            if found is not None and not isinstance(found, Mapping):
+                raise RequestError(
+                    f"The configuration {path} holds no options but {shown(repr(found))}.",
+                    "Write them as KEY: VALUE, one a line.",
+                )
         try:
             return super().load_config(config_path)
-        except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        except (yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
             raise RequestError(f"The configuration {path} cannot be read: {error}") from error
 
 

@@ -220,6 +220,14 @@ def test_a_sweep_without_end(swept):
     )
 
 
+@pytest.mark.parametrize("content", ["0", "word", "[1, 2]", "true", "2024-01-01", "- a: 1"])
+def test_a_configuration_without_options(tmp_path, content):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/own.yaml").write_text(content)
+    with pytest.raises(RequestError, match=r"own\.yaml holds no options but"):
+        compose(["model=own"], str(tmp_path))
+
+
 def test_a_folder_of_configuration_of_nobody():
     with pytest.raises(RequestError, match="no such home"):
         compose([], "~no-such-user/x")
