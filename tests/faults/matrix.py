@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -249,6 +250,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="cells at a time (2)")
     parser.add_argument("--only", choices=("stub", "real"), help="leave the other engines out")
     arguments = parser.parse_args()
+    # What a job in the background ignores its workers would ignore, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fwcompare-faults-") as scratch:
         root = Path(scratch)
