@@ -256,10 +256,10 @@ def _composition(error: BaseException, given: Sequence[str]) -> RequestError:
     if match := re.search(r"Could not find '([^']+)'", text):
         return RequestError(f"There is no config '{match[1]}'.", " ".join(rest[:3]) or None)
     if type(error).__name__ == "OverrideParseException":
-        return RequestError(
-            f"An option cannot be read: {first}.",
-            "Options have the form key=value; quote brackets and spaces: 'seed=range(3)'.",
-        )
+        hint = "Options have the form key=value; quote brackets and spaces: 'seed=range(3)'."
+        if not first.isascii():
+            hint += " A value of other letters is quoted twice: 'sweep.name=\"é\"'."
+        return RequestError(f"An option cannot be read: {first}.", hint)
     rest = [line for line in rest if not line.startswith(("See https", "full_key", "object_type"))]
     return RequestError(first, " ".join(rest[:3]) or None)
 

@@ -56,6 +56,7 @@ CASES = [
     (["paths.outputs=/proc/fwcompare"], ["/proc/fwcompare", "paths.outputs=FOLDER"]),
     (["seed=["], ["cannot be read"]),
     (["-m", "seed=range(1000000000)"], ["more than 100,000 cells"]),
+    (["sweep.name=é"], ["quoted twice"]),
     (["device=mps"], ["mps", "device=cpu"]),
     (["device=cuda"], ["cuda", "device=cpu"]),
     (["device.threads=999"], ["999"]),
