@@ -17,7 +17,7 @@ from fwcompare.folders import all_runs
 from fwcompare.launch import RESERVE_FILE, is_held, recover
 from fwcompare.limits import read_json
 from fwcompare.outcome import outcome
-from fwcompare.record import EVENTS_FILE, RECORD_FILE, RunRecord
+from fwcompare.record import EVENTS_FILE, LONGEST_EVENT, RECORD_FILE, RunRecord
 from fwcompare.recovery import cut_off
 from fwcompare.track.replay import COMPARISON_FILE
 
@@ -66,12 +66,15 @@ def _torn(folder: Path) -> Iterator[Damage]:
 
 
 def _whole(path: Path) -> int | None:
-    """Bytes up to the end of the last whole line; None where nothing stands behind it."""
+    """Bytes up to the end of the last whole line; None where nothing stands behind it, or more than
+    an event can be."""
     if not path.is_file():
         return None
     with suppress(OSError), path.open("rb") as file:
         at = size = file.seek(0, os.SEEK_END)
         while at:
+            if size - at > LONGEST_EVENT:
+                return None
             before = max(at - _PIECE, 0)
             file.seek(before)
             found = file.read(at - before).rfind(b"\n")

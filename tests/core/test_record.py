@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fwcompare.arms import read_listing
+from fwcompare.damage import _whole
 from fwcompare.errors import RequestError
 from fwcompare.launch import is_held
 from fwcompare.record import EventFile, RunRecord, log_tail, read_events
@@ -83,3 +84,16 @@ def test_what_is_no_ordinary_file_is_not_there(tmp_path, make):
     assert read_peaks(tmp_path / "sweep.json") == ()
     with pytest.raises(RequestError, match="no sweep folder"):
         read_listing(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "whole"), [("", None), ("a\n", None), ("a\nb", 2), ("b", 0), ("a\n\nbc", 3)]
+)
+def test_where_the_last_whole_line_ends(tmp_path, content, whole):
+    path = tmp_path / "events.jsonl"
+    path.write_text(content)
+    assert _whole(path) == whole
+    path.write_text("a\n" + "b" * (1 << 21))  # more than is read at once
+    assert _whole(path) == 2
+    os.truncate(path, 1 << 40)
+    assert _whole(path) is None
