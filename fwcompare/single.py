@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.text import Text
 from fwcompare import launch, recovery
 from fwcompare.config import Configuration, Plan, new_run_id
 from fwcompare.display import Display
+from fwcompare.errors import RequestError
 from fwcompare.grid import score
 from fwcompare.record import LOG_FILE, SAMPLES_FILE, RunRecord, log_tail
 from fwcompare.terminal import stderr, stdout
@@ -69,7 +71,11 @@ def execute(plan: Plan) -> tuple[Path, RunRecord]:
         console.print(Text(f"Warning: {plan.remark}", style="yellow"), soft_wrap=True)
     with Display(console, 1) as display:
         display.begin(spec)
-        record = launch.run(spec, folder, partial(display.event, spec.run))
+        try:
+            record = launch.run(spec, folder, partial(display.event, spec.run))
+        except RequestError:  # nothing has been run, and the next start shall not think so
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         display.end(spec.run, label, record)
     # One run, whatever its processes: that of rank 0 is tracked.
     if plan.tracking.name != "none" and not spec.distributed.host:

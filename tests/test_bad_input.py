@@ -399,3 +399,12 @@ def test_a_folder_that_has_been_removed(tmp_path):
     )  # fmt: skip
     assert ended.returncode == 2 and "Traceback" not in ended.stderr
     assert "The current folder cannot be used" in ended.stderr
+
+
+def test_an_interpreter_that_does_not_start_leaves_no_run(cli, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("no program")
+    python.chmod(0o755)
+    ended = cli(f"framework.python={python}", "tracking=none")
+    assert ended.returncode == 2 and "cannot be started" in ended.stderr, ended.stderr
+    assert not list(tmp_path.glob("outputs/runs/*"))
