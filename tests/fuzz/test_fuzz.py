@@ -1,6 +1,6 @@
 """Random input of every kind: a clear refusal or an answer, never a traceback and never a hang.
 
-``FWCOMPARE_LONG=1`` tries some 15,000 inputs; otherwise they are a few hundred that are always the
+``FWCOMPARE_LONG=1`` tries some 16,000 inputs; otherwise they are a few hundred that are always the
 same. Each fuzzed door counts its inputs; the counts are printed at the end.
 """
 
