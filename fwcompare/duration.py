@@ -9,7 +9,7 @@ from fwcompare.footprint import Footprint
 from fwcompare.graph import Graph
 from fwcompare.graph.recurrent import Recurrent
 from fwcompare.spec import Optimizer
-from fwcompare.work import UPDATES, multiplies, passes, update_flops
+from fwcompare.work import UPDATES, multiplies, passes, shows_its_input, update_flops
 
 #: How often an element-wise layer's numbers are read or written: two forward, three backward.
 _TRAVELS = 5
@@ -67,7 +67,7 @@ def step_seconds(
             if multiplies(layer):
                 share = footprint.share(layer.kind.kind) * machine.flops_per_s
                 seconds += batch_size * layer.flops * count / share
-            else:
+            elif not shows_its_input(layer):
                 moved += _TRAVELS * batch_size * math.prod(layer.shape) * number_bytes
             if isinstance(layer.kind, Recurrent):
                 steps, features = layer.data_shapes[0]

@@ -66,6 +66,9 @@ class Footprint:
     weights: float = 0.0
     #: The factor between what a step's tensors hold and what its allocator takes for them.
     slack: float = 1.1
+    #: The most that the allocator holds on to at the end of its heap. It is twice the largest block
+    #: that it has seen, and no more than all of them.
+    held_mib: float = 0.0
     #: Copies of the training split in memory; the file that they are read from is one.
     data: float = 2.0
     #: Copies of the patches that the largest convolution multiplies by its kernel, where these have
@@ -78,6 +81,8 @@ class Footprint:
     layer_kib: float = 0.0
     #: What an attention keeps of its scores, (heads, steps, steps): numbers for each.
     scores: float = 0.0
+    #: Whether element-wise layers write over what they take where nobody else wants it.
+    in_place: bool = False
     #: What layers keep where that is not as in ``KEEPS``.
     keeps: Mapping[str, Keep] = field(default_factory=dict)
 

@@ -14,13 +14,10 @@ from fwcompare.graph import INPUT, TOKENS, Graph, Layer
 from fwcompare.graph.attention import MultiHeadAttention
 from fwcompare.graph.convolutions import Convolution
 from fwcompare.graph.recurrent import Recurrent
-from fwcompare.work import UPDATES, multiplies
+from fwcompare.work import UPDATES, multiplies, shows_its_input
 
 #: Bytes of a token id or a label.
 _ID_BYTES = 4
-
-#: Kinds that show the same numbers under another shape: no memory of their own.
-_VIEWS = ("flatten", "reshape", "padding_mask")
 
 MIB = 2**20
 
@@ -115,7 +112,7 @@ def expected(graph: Graph, setting: Setting, footprint: Footprint, data_bytes: i
     everything = sum(p.size for _, p in graph.parameters()) * setting.weight_bytes
     trained = graph.parameter_count * setting.weight_bytes
     replicas = setting.replicas
-    kept, step = _step(graph, setting, footprint)
+    kept, step, largest = _step(graph, setting, footprint)
     convolutions = (layer for layer in graph.layers if isinstance(layer.kind, Convolution))
     kernels = sum(layer.trainable_count for layer in convolutions)
     patches = max((_patches(layer, setting, footprint) for layer in graph.layers), default=0)
@@ -123,7 +120,9 @@ def expected(graph: Graph, setting: Setting, footprint: Footprint, data_bytes: i
         weights=everything * replicas,
         gradients=trained * replicas,
         slots=trained * setting.slots * replicas,
-        step=scaled(step, footprint.slack) + scaled(patches, footprint.patches),
+        step=scaled(step, footprint.slack)
+        + min(step, 2 * largest, scaled(MIB, footprint.held_mib))
+        + scaled(patches, footprint.patches),
         kept=kept,
         copies=everything
         + scaled(trained, footprint.weights)
@@ -146,23 +145,29 @@ def _batch(graph: Graph, setting: Setting) -> int:
     return setting.batch_size * math.prod(graph.input_shape) * each
 
 
-def _step(graph: Graph, setting: Setting, footprint: Footprint) -> tuple[int, int]:
-    """Bytes that layers keep for the backward pass, and the most that a step holds at once.
+def _step(graph: Graph, setting: Setting, footprint: Footprint) -> tuple[int, int, int]:
+    """Bytes that layers keep for the backward pass, the most that a step holds at once, and its
+    largest tensor.
 
     The step is walked through: forward, each layer's output lives until the last layer that takes
     or keeps it; backward, the gradient of an output lives until its layer has used it up, and what
-    was kept is let go.
+    was kept is let go. Where an engine works in place, what an element-wise layer takes is gone
+    before what it gives is there.
     """
     tensors = _Tensors(graph, setting, footprint)
     live = peak = tensors.size[INPUT]
     for i, layer in enumerate(graph.layers):
+        in_place = footprint.in_place and _is_element_wise(layer)
+        ended = sum(
+            tensors.size[name]
+            for name in tensors.inputs(layer)
+            if tensors.last_use[name] == i and name not in tensors.first_keeper
+        )
         live += tensors.own[i]
         if tensors.root[layer.name] == layer.name:
             live += tensors.size[layer.name]
-        peak = max(peak, live)
-        for name in tensors.inputs(layer):
-            if tensors.last_use[name] == i and name not in tensors.first_keeper:
-                live -= tensors.size[name]
+        peak = max(peak, live - (ended if in_place else 0))
+        live -= ended
     kept = live
 
     trained = _trained(graph)
@@ -176,12 +181,17 @@ def _step(graph: Graph, setting: Setting, footprint: Footprint) -> tuple[int, in
     for i, layer in reversed(list(enumerate(graph.layers))):
         fresh = {name for name in tensors.inputs(layer) if trained[name]} - gradients
         gradients |= fresh
+        in_place = footprint.in_place and _is_element_wise(layer)
+        ended = tensors.size[layer.name] if layer.name in gradients else 0
         live += sum(tensors.size[name] for name in fresh)
-        peak = max(peak, live)
-        if layer.name in gradients:
-            live -= tensors.size[layer.name]
-        live -= tensors.own[i] + let_go.get(i, 0)
-    return kept, peak
+        peak = max(peak, live - (ended if in_place else 0))
+        live -= ended + tensors.own[i] + let_go.get(i, 0)
+    return kept, peak, max(tensors.size.values())
+
+
+def _is_element_wise(layer: Layer) -> bool:
+    """Whether each number of the output is made of the one that it can take the place of."""
+    return layer.kind.kind in ("activation", "dropout", "scale", "add")
 
 
 class _Tensors:
@@ -198,18 +208,18 @@ class _Tensors:
         #: Bytes that each layer keeps besides its inputs and its output.
         self.own: list[int] = []
         for i, layer in enumerate(graph.layers):
-            view = layer.kind.kind in _VIEWS
+            view = shows_its_input(layer)
             name = layer.name
             self.root[name] = self.root[layer.inputs[0]] if view else name
             if not view:
                 self.size[name] = unit * math.prod(layer.shape)
             keep = footprint.keep(str(layer.kind.options().get("function", layer.kind.kind)))
-            self.own.append(_own(layer, keep.more, keep.marks, setting, footprint))
+            self.own.append(0 if view else _own(layer, keep.more, keep.marks, setting, footprint))
             for source in self.inputs(layer):
                 self.last_use[source] = i
-                if keep.input:
+                if keep.input and not view:
                     self.first_keeper.setdefault(source, i)
-            if keep.output and self.root[name] != INPUT:
+            if keep.output and not view and self.root[name] != INPUT:
                 self.first_keeper.setdefault(self.root[name], i)
 
     def inputs(self, layer: Layer) -> set[str]:

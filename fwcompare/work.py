@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fwcompare.graph import INPUT, Graph, Layer
+from fwcompare.graph.kinds import Activation, Dropout
 from fwcompare.spec import Optimizer
 
 #: For each update rule: FLOPs a parameter, and slots (tensors of state) a parameter. A square root
@@ -25,6 +26,9 @@ UPDATES = {
     "rmsprop": (9, 1),
     "adagrad": (7, 1),
 }
+
+#: Kinds that show the same numbers under another shape.
+_VIEWS = ("flatten", "reshape", "padding_mask")
 
 #: FLOPs a parameter that weight decay and clipping by norm add to an update.
 _DECAY_FLOPS = 2
@@ -92,3 +96,15 @@ def passes(graph: Graph) -> Iterator[tuple[Layer, int]]:
 def multiplies(layer: Layer) -> bool:
     """Whether a layer multiplies by a kernel, which is most of what there is to calculate."""
     return any(parameter.name.endswith("kernel") for parameter in layer.parameters)
+
+
+def shows_its_input(layer: Layer) -> bool:
+    """Whether a layer's output is its input, perhaps under another shape: it costs nothing.
+
+    Every framework gives back what went into a dropout that leaves nothing out, and into an
+    activation that is none.
+    """
+    kind = layer.kind
+    if isinstance(kind, Activation):
+        return kind.function == "linear"
+    return kind.kind in _VIEWS or (isinstance(kind, Dropout) and kind.rate == 0)

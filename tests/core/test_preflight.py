@@ -101,6 +101,47 @@ def test_what_a_layer_keeps_is_its_engines_word():
     assert memory.expected(GRAPH, ADAM, Footprint(base_mib=7), 0).base == 7 * 2**20
 
 
+def test_what_gives_back_its_input_takes_neither_memory_nor_time():
+    def graph(*between: dict) -> Graph:
+        return Graph.from_layers((3, 1, 1), [*LAYERS[:3], *between, LAYERS[3]])
+
+    plain = graph()
+    nothing = graph(
+        {"name": "drop", "kind": "dropout", "rate": 0.0},
+        {"name": "none", "kind": "activation", "function": "linear"},
+    )
+    some = graph({"name": "drop", "kind": "dropout", "rate": 0.5})
+    machine, sgd = Machine(1e6, 1e6), testing.optimizer("sgd")
+    still = Footprint(base_mib=0, slack=1, data=1, layer_us=0)
+
+    def found(which: Graph) -> tuple[int, int, float]:
+        expected = memory.expected(which, ADAM, still, 0)
+        return expected.step, expected.kept, step_seconds(which, sgd, 8, 4, machine, still)
+
+    assert found(nothing) == found(plain)
+    assert all(more > less for more, less in zip(found(some), found(plain), strict=True))
+
+
+def test_an_element_wise_layer_in_place_never_holds_both_of_its_tensors():
+    conv = {"name": "conv", "kind": "conv2d", "filters": 2, "kernel_size": 3, "bias": False}
+    act = {"name": "act", "kind": "activation", "function": "relu"}
+    graph = Graph.from_layers((4, 4, 1), [conv, act])
+    batch, image = 8 * 16 * 4, 8 * 16 * 2 * 4
+    for in_place, images in ((False, 4), (True, 3)):
+        takes = Footprint(base_mib=0, slack=1, data=1, in_place=in_place)
+        # Relu's output; the loss keeps a share and gives a gradient; relu's own.
+        assert memory.expected(graph, ADAM, takes, 0).step == batch + images * image
+
+
+def test_an_allocator_holds_on_to_twice_its_largest_block_at_most():
+    graph = stack([2])
+    image = 8 * 16 * 2 * 4
+    bare = memory.expected(graph, ADAM, BARE, 0).step
+    for held_mib, held in ((0, 0), (1, 2 * image), (image / 2**20, image)):
+        takes = Footprint(base_mib=0, slack=1, data=1, held_mib=held_mib)
+        assert abs(memory.expected(graph, ADAM, takes, 0).step - bare - held) < 2**11
+
+
 def test_an_attention_keeps_its_scores_where_it_is_not_fused():
     graph = Graph.from_layers((5, 8), [{"name": "a", "kind": "multi_head_attention", "heads": 2}])
     without, scored = (
@@ -150,7 +191,7 @@ def test_the_time_of_a_step_by_hand():
     seconds = step_seconds(GRAPH, testing.optimizer("sgd"), 8, 4, machine, footprint)
     hidden, logits = 2 * 3 * 4 + 4, 2 * 4 * 2 + 2
     products = 8 * (2 * hidden + 3 * logits) / 0.5e6
-    moved = 5 * 8 * (3 + 4) * 4 + PARAMETERS * 4 * 4  # flatten and relu, and the update
+    moved = 5 * 8 * 4 * 4 + PARAMETERS * 4 * 4  # relu, and the update
     assert seconds == pytest.approx(1e-3 + 4 * 10e-6 + products + moved / 0.5e6)
     whole = Duration(step_s=2.0, steps_per_epoch=3, steps=6, start_s=1.0)
     assert (whole.epoch_s, whole.whole_s) == (6.0, 13.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
-from fwcompare.footprint import Footprint
+from fwcompare.footprint import Footprint, Keep
 from fwcompare.plugin import Format, NativeSide
 from fwcompare.ranks import Ranks
 from fwcompare.spec import RunSpec
@@ -56,12 +56,32 @@ class KerasFront:
         return self.refusal(spec)
 
 
-#: TensorFlow's, seen in ``tensorflow``: freed blocks stay with the allocator.
+_OUTPUT = Keep(output=True)
+_POOLING = Keep(input=True, output=True)
+
+#: What is composed of several operations keeps what each of them wants. A pooling looks for its maxima again. What a step of a sequence keeps lies in a list of
+#: its own, beside sequences that are turned to have the time first, and back.
+_TENSORFLOW_KEEPS: Mapping[str, Keep] = MappingProxyType(
+    {
+        **dict.fromkeys(("max_pool1d", "max_pool2d"), _POOLING),
+        **dict.fromkeys(("elu", "selu"), _OUTPUT),
+        "gelu": Keep(more=3.0),
+        "gelu_tanh": Keep(input=True, more=3.0),
+        "mish": Keep(input=True, more=1.0),
+        "lstm": Keep(input=True, output=True, more=16.0),
+        "gru": Keep(input=True, output=True, more=11.0),
+    }
+)
+
+#: TensorFlow's, seen in ``tensorflow``. Updates of all weights are begun before the first is done,
+#: each with temporary copies. Freed blocks stay on glibc's heap, as in PyTorch.
 TENSORFLOW_FOOTPRINT = Footprint(
     base_mib=830,
-    weights=1.0,
-    kernels=1.0,
-    slack=1.6,
+    weights=2.0,
+    slack=1.25,
+    held_mib=64,
+    in_place=True,
+    keeps=_TENSORFLOW_KEEPS,
     scores=1.0,
     start_s=7.0,
     compile_ms=20,
@@ -83,7 +103,9 @@ _JAX_FOOTPRINT = Footprint(
 )
 _TORCH_FOOTPRINT = Footprint(
     base_mib=430,
-    slack=1.6,
+    slack=1.35,
+    held_mib=64,
+    keeps=MappingProxyType({"relu6": Keep(input=True)}),
     start_s=5.0,
     layer_us=120,
     shares=MappingProxyType({"product": 0.85}),
