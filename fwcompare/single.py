@@ -38,6 +38,9 @@ _SHOWN = (
 )
 
 
+#: Lines of the log of a run that has failed which are shown.
+_LOG_LINES = 8
+
 #: Lines of a language model's text that are shown.
 _SAMPLE_LINES = 16
 
@@ -95,10 +98,17 @@ def show(folder: Path, record: RunRecord) -> None:
     for warning in record.warnings:
         out.print(Text(f"Warning: {warning}", style="yellow"))
     if record.status in ("failed", "killed", "out_of_memory"):
-        for line in log_tail(folder, 8):
+        for line in _end_of_log(folder, record):
             console.print(Text(line, style="dim"), soft_wrap=True)
         console.print(f"The whole log: {folder / LOG_FILE}", soft_wrap=True)
     out.print(Text(f"Record: {folder}", style="dim"), soft_wrap=True)
+
+
+def _end_of_log(folder: Path, record: RunRecord) -> list[str]:
+    """The last lines of the log; none where the log ends with what was already said as the reason:
+    that is a message for people, and what stands above it is for those who look for more."""
+    lines = log_tail(folder, _LOG_LINES)
+    return [] if lines and lines[-1] == record.reason else lines
 
 
 def _beginning(samples: Path) -> list[str]:

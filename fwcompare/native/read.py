@@ -119,8 +119,10 @@ def _code(key: str, given: str, places: Sequence[Path]) -> tuple[Path, str]:
     try:
         tree = ast.parse(read_text(path, LARGEST_CODE, "The native file"), file)
     except (SyntaxError, ValueError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise RequestError(f"The native file {path} is no Python{line}: {error}.") from error
+        line, said = "", str(error)
+        if isinstance(error, SyntaxError):
+            line, said = f", line {error.lineno}", error.msg
+        raise RequestError(f"The native file {path} is no Python{line}: {said}.") from error
     names, open_ended = _bound(tree.body)
     if function not in names and not open_ended:
         raise RequestError(
