@@ -137,11 +137,15 @@ def met(keeps: bool) -> str:
 
 
 def machine_line(of: dict[str, Any]) -> str:
+    """The machine in a sentence, and how busy it was."""
+    return f"{platform_line(of)} Load when it ended: {of['load_1m']:.2f}."
+
+
+def platform_line(of: dict[str, Any]) -> str:
     """The machine in a sentence."""
     return (
         f"{of['date']}: {of['cpu']}, cores: {of['cores']}, {of['memory_gib']} GiB; "
-        f"{of['platform']}, {of['libc']}; Python {of['python']}, fwcompare {of['fwcompare']}. "
-        f"Load when it ended: {of['load_1m']:.2f}."
+        f"{of['platform']}, {of['libc']}; Python {of['python']}, fwcompare {of['fwcompare']}."
     )
 
 

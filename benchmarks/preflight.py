@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine
-from page import machine_line, table
+from page import platform_line, table
 
 from fwcompare import roofline
 from fwcompare.memory import MIB
@@ -213,7 +213,8 @@ process. *Memory* is the peak of resident memory in training above the baseline,
 peak of the smallest model (`model=logistic dataset=digits`) in the same engine; *expected* is what
 `fwcompare preflight` says without the framework's own. *Step* is the CPU time of a steady step (the
 median step times the cores used: what it takes where nothing else runs on the core), against what
-is expected from the machine's measured peak. The bounds are 25 % of memory and a factor of 2 of
+is expected from the machine's measured peak. A run had {cores} of its core in training, at the
+median: other work on the machine had the rest. The bounds are 25 % of memory and a factor of 2 of
 time; what is beyond them is in bold. Each number is of one run: that a run of the same model takes
 some per cent more or less memory, as its allocator happens to go, is not in the table.
 
@@ -279,14 +280,20 @@ def page(found: dict[str, Any], engines: Sequence[str], cases: Sequence[Case]) -
         if any(row.case is c for row in told)
     ]
     return TEXT.format(
-        machine=machine_line(found["machine"]),
+        machine=platform_line(found["machine"]),
         summary=table(summary[0], lines),
         table=table(head, body),
         peak=f"{found['peak']['flops_per_s']['float32'] / 1e9:,.0f} GFLOP/s in float32, "
         f"{found['peak']['copy_bytes_per_s'] / 1e9:,.1f} GB/s copied",
-        common=" ".join(o for o in COMMON if "max_steps" not in o),
+        common=" ".join(COMMON),
+        cores=f"{statistics.median(_cores(found, told)):.2f}",
         options=table(["model", "batch", "options"], options),
     )
+
+
+def _cores(found: dict[str, Any], told: Sequence[Row]) -> list[float]:
+    """What share of a core each run had."""
+    return [found[row.engine][row.case.name]["perf/cpu_cores_used"] for row in told]
 
 
 def _memory_holds(row: Row) -> bool:

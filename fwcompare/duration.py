@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fwcompare.footprint import Footprint
-from fwcompare.graph import Graph
+from fwcompare.footprint import BEYOND_IMAGE, Footprint
+from fwcompare.graph import Graph, Layer
+from fwcompare.graph.convolutions import Convolution
 from fwcompare.graph.recurrent import Recurrent
 from fwcompare.spec import Optimizer
-from fwcompare.work import UPDATES, multiplies, passes, shows_its_input, update_flops
+from fwcompare.work import UPDATES, multiplies, passes, shows_its_input, update_flops, windows
 
 #: How often an element-wise layer's numbers are read or written: two forward, three backward.
 _TRAVELS = 5
@@ -65,8 +66,9 @@ def step_seconds(
         for layer, count in passes(graph):
             seconds += footprint.layer_us * 1e-6
             if multiplies(layer):
-                share = footprint.share(layer.kind.kind) * machine.flops_per_s
+                share = footprint.share(_word(layer)) * machine.flops_per_s
                 seconds += batch_size * layer.flops * count / share
+                seconds += batch_size * count * windows(layer) * footprint.window_ns * 1e-9
             elif not shows_its_input(layer):
                 moved += _TRAVELS * batch_size * math.prod(layer.shape) * number_bytes
             if isinstance(layer.kind, Recurrent):
@@ -76,6 +78,15 @@ def step_seconds(
         return seconds + moved / (footprint.copy_share * machine.copy_bytes_per_s)
     except OverflowError:
         return math.inf
+
+
+def _word(layer: Layer) -> str:
+    """By what the share of a layer is looked up."""
+    kind = layer.kind
+    if isinstance(kind, Convolution):
+        image = math.prod(layer.data_shapes[0][:-1])
+        return BEYOND_IMAGE if math.prod(kind.kernel_size) > image else kind.kind
+    return kind.kind
 
 
 def start_seconds(graph: Graph, footprint: Footprint) -> float:

@@ -23,6 +23,10 @@ class Keep:
     more: float = 0.0
     #: Bytes besides, for each number of its output: places of maxima, masks.
     marks: int = 0
+    #: Copies of its inputs in another order.
+    turned: float = 0.0
+    #: Numbers for each of its input that are there only while its gradient is worked out.
+    work: float = 0.0
 
 
 _INPUT, _OUTPUT, _NOTHING = Keep(input=True), Keep(output=True), Keep()
@@ -51,6 +55,9 @@ KEEPS: Mapping[str, Keep] = {
 
 _BOTH = Keep(input=True, output=True)
 
+#: How ``shares`` calls a convolution whose kernel is larger than the image.
+BEYOND_IMAGE = "convolution_beyond_image"
+
 #: Shares of the machine's peak that layers reach, by kind; ``product`` for any that multiplies
 #: matrices and is not named.
 SHARES: Mapping[str, float] = {"product": 0.6, "depthwise_conv2d": 0.05}
@@ -71,10 +78,6 @@ class Footprint:
     held_mib: float = 0.0
     #: Copies of the training split in memory; the file that they are read from is one.
     data: float = 2.0
-    #: Copies of the patches that the largest convolution multiplies by its kernel, where these have
-    #: at least ``patch_channels`` channels.
-    patches: float = 0.0
-    patch_channels: int = 8
     #: Copies of the kernels of convolutions besides, such as turned around for the backward pass.
     kernels: float = 0.0
     #: Compiled program and its compilation, for each layer.
@@ -96,6 +99,8 @@ class Footprint:
     layer_us: float = 40.0
     #: Microseconds of each step of a sequence in each direction of a recurrent layer.
     sequence_us: float = 60.0
+    #: Nanoseconds for each number of a convolution's windows, in each pass, to gather it.
+    window_ns: float = 0.0
     #: Shares of the peak where those are not as in ``SHARES``.
     shares: Mapping[str, float] = field(default_factory=dict)
     #: The share of the machine's copying speed at which element-wise layers and updates go.

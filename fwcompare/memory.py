@@ -115,14 +115,12 @@ def expected(graph: Graph, setting: Setting, footprint: Footprint, data_bytes: i
     kept, step, largest = _step(graph, setting, footprint)
     convolutions = (layer for layer in graph.layers if isinstance(layer.kind, Convolution))
     kernels = sum(layer.trainable_count for layer in convolutions)
-    patches = max((_patches(layer, setting, footprint) for layer in graph.layers), default=0)
     return Memory(
         weights=everything * replicas,
         gradients=trained * replicas,
         slots=trained * setting.slots * replicas,
         step=scaled(step, footprint.slack)
-        + min(step, 2 * largest, scaled(MIB, footprint.held_mib))
-        + scaled(patches, footprint.patches),
+        + min(step, 2 * largest, scaled(MIB, footprint.held_mib)),
         kept=kept,
         copies=everything
         + scaled(trained, footprint.weights)
@@ -184,7 +182,7 @@ def _step(graph: Graph, setting: Setting, footprint: Footprint) -> tuple[int, in
         in_place = footprint.in_place and _is_element_wise(layer)
         ended = tensors.size[layer.name] if layer.name in gradients else 0
         live += sum(tensors.size[name] for name in fresh)
-        peak = max(peak, live - (ended if in_place else 0))
+        peak = max(peak, live + tensors.work[i] - (ended if in_place else 0))
         live -= ended + tensors.own[i] + let_go.get(i, 0)
     return kept, peak, max(tensors.size.values())
 
@@ -207,6 +205,8 @@ class _Tensors:
         self.first_keeper: dict[str, int] = {}
         #: Bytes that each layer keeps besides its inputs and its output.
         self.own: list[int] = []
+        #: Bytes that it takes besides while its gradient is worked out.
+        self.work: list[int] = []
         for i, layer in enumerate(graph.layers):
             view = shows_its_input(layer)
             name = layer.name
@@ -214,7 +214,10 @@ class _Tensors:
             if not view:
                 self.size[name] = unit * math.prod(layer.shape)
             keep = footprint.keep(str(layer.kind.options().get("function", layer.kind.kind)))
-            self.own.append(0 if view else _own(layer, keep.more, keep.marks, setting, footprint))
+            taken = sum(self.size[self.root[source]] for source in layer.inputs)
+            own = _own(layer, keep.more, keep.marks, setting, footprint)
+            self.own.append(0 if view else own + scaled(taken, keep.turned))
+            self.work.append(scaled(taken, keep.work))
             for source in self.inputs(layer):
                 self.last_use[source] = i
                 if keep.input and not view:
@@ -250,16 +253,3 @@ def _own(layer: Layer, more: float, marks: int, setting: Setting, footprint: Foo
         numbers = math.prod(layer.shape)
     each = setting.number_bytes * (scaled(numbers, more) + scores)
     return setting.batch_size * (each + marks * math.prod(layer.shape))
-
-
-def _patches(layer: Layer, setting: Setting, footprint: Footprint) -> int:
-    """Bytes of all windows of a convolution's inputs, each with all of its channels."""
-    kind = layer.kind
-    if not isinstance(kind, Convolution):
-        return 0
-    channels = layer.data_shapes[0][-1] // kind.groups
-    if channels < footprint.patch_channels:
-        return 0
-    cells = math.prod(layer.shape[:-1]) * kind.groups
-    numbers = cells * math.prod(kind.kernel_size) * channels
-    return setting.batch_size * numbers * setting.number_bytes

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fwcompare.graph import INPUT, Graph, Layer
+from fwcompare.graph.convolutions import Convolution
 from fwcompare.graph.kinds import Activation, Dropout
 from fwcompare.spec import Optimizer
 
@@ -108,3 +109,13 @@ def shows_its_input(layer: Layer) -> bool:
     if isinstance(kind, Activation):
         return kind.function == "linear"
     return kind.kind in _VIEWS or (isinstance(kind, Dropout) and kind.rate == 0)
+
+
+def windows(layer: Layer) -> int:
+    """How many numbers all windows of a convolution hold, each with all of its channels; none where
+    a window is a single cell, and need not be gathered."""
+    kind = layer.kind
+    if not isinstance(kind, Convolution) or math.prod(kind.kernel_size) == 1:
+        return 0
+    cells = math.prod(layer.shape[:-1]) * math.prod(kind.kernel_size)
+    return cells * layer.data_shapes[0][-1]

@@ -12,7 +12,7 @@ from fwcompare import capacity, memory, testing
 from fwcompare.capacity import Capacity
 from fwcompare.duration import Duration, Machine, step_flops, step_seconds
 from fwcompare.errors import RequestError, UnsupportedError
-from fwcompare.footprint import Footprint, Keep
+from fwcompare.footprint import BEYOND_IMAGE, Footprint, Keep
 from fwcompare.graph import Graph
 from fwcompare.memory import Setting
 from fwcompare.preflight import (
@@ -133,6 +133,23 @@ def test_an_element_wise_layer_in_place_never_holds_both_of_its_tensors():
         assert memory.expected(graph, ADAM, takes, 0).step == batch + images * image
 
 
+def test_a_layer_may_keep_its_input_turned_and_work_aside_while_going_back():
+    layers = [
+        {"name": "conv", "kind": "conv2d", "filters": 2, "kernel_size": 3, "bias": False},
+        {"name": "pool", "kind": "max_pool2d", "pool_size": [2, 2], "stride": [2, 2]},
+    ]
+    graph = Graph.from_layers((4, 4, 1), layers)
+    image = 8 * 16 * 2 * 4
+
+    def expected(**keep: float) -> memory.Memory:
+        keeps = {"max_pool2d": Keep(input=True, output=True, **keep)}
+        return memory.expected(graph, ADAM, Footprint(base_mib=0, slack=1, data=1, keeps=keeps), 0)
+
+    plain, turned, busy = expected(), expected(turned=1.5), expected(work=3.0)
+    assert turned.kept - plain.kept == turned.step - plain.step == 1.5 * image
+    assert (busy.kept, busy.step) == (plain.kept, plain.step + 3 * image)
+
+
 def test_an_allocator_holds_on_to_twice_its_largest_block_at_most():
     graph = stack([2])
     image = 8 * 16 * 2 * 4
@@ -149,17 +166,6 @@ def test_an_attention_keeps_its_scores_where_it_is_not_fused():
         for scores in (0.0, 2.0)
     )
     assert scored - without == 2 * (5 * 5 * 2) * 8 * 4
-
-
-def test_the_patches_of_the_largest_convolution_are_an_engine_s_word():
-    graph = stack([8, 16, 32])
-    without = memory.expected(graph, ADAM, BARE, 0).step
-    patched = Footprint(base_mib=0, slack=1, data=1, patches=2)
-    # 16 cells, 9 of 16 channels each; the first layer's single channel has none.
-    assert memory.expected(graph, ADAM, patched, 0).step - without == 2 * 16 * 9 * 16 * 8 * 4
-    assert memory.expected(stack([8]), ADAM, patched, 0) == memory.expected(
-        stack([8]), ADAM, BARE, 0
-    )
 
 
 def test_half_precision_halves_what_layers_keep_and_nothing_else():
@@ -195,6 +201,29 @@ def test_the_time_of_a_step_by_hand():
     assert seconds == pytest.approx(1e-3 + 4 * 10e-6 + products + moved / 0.5e6)
     whole = Duration(step_s=2.0, steps_per_epoch=3, steps=6, start_s=1.0)
     assert (whole.epoch_s, whole.whole_s) == (6.0, 13.0)
+
+
+def test_windows_are_gathered_but_for_those_of_one_cell():
+    def seconds(size: int, footprint: Footprint) -> float:
+        conv = {"name": "c", "kind": "conv2d", "filters": 5, "kernel_size": size, "bias": False}
+        graph = Graph.from_layers((4, 4, 3), [conv])
+        machine = Machine(1e12, 1e12)
+        return step_seconds(graph, testing.optimizer("sgd"), 8, 4, machine, footprint)
+
+    gathered = Footprint(window_ns=1000)
+    # Forward and for the kernel's gradient, of 16 windows of 9 cells of 3 channels in 8 samples.
+    assert seconds(3, gathered) - seconds(3, Footprint()) == pytest.approx(2 * 8 * 16 * 27 * 1e-6)
+    assert seconds(1, gathered) == seconds(1, Footprint())
+
+
+def test_a_kernel_larger_than_the_image_has_a_share_of_its_own():
+    def seconds(side: int, share: float) -> float:
+        footprint = Footprint(shares={"product": 0.5, BEYOND_IMAGE: share})
+        graph = stack([8, 8], side)
+        return step_seconds(graph, testing.optimizer("sgd"), 8, 4, Machine(1e6, 1e12), footprint)
+
+    assert seconds(2, 0.05) > 5 * seconds(2, 0.5)
+    assert seconds(3, 0.05) == seconds(3, 0.5)
 
 
 def test_steps_of_a_sequence_cost_by_themselves():

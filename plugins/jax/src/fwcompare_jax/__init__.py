@@ -7,10 +7,42 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
-from fwcompare.footprint import Footprint
+from fwcompare.footprint import BEYOND_IMAGE, Footprint, Keep
 from fwcompare.plugin import Format, NativeSide
 from fwcompare.ranks import Ranks
 from fwcompare.spec import RunSpec
+
+#: XLA's fast convolutions have neither groups nor an image smaller than the kernel, for which it
+#: changes the two about: both go number by number. Attention is several operations.
+SHARES: Mapping[str, float] = MappingProxyType(
+    {
+        "product": 0.7,
+        "dense": 0.8,
+        "multi_head_attention": 0.35,
+        "depthwise_conv2d": 0.003,
+        BEYOND_IMAGE: 0.017,
+    }
+)
+
+_CONVOLUTION = Keep(input=True, turned=1.0)
+_POOLING = Keep(input=True, output=True, work=7.0)
+_NORM = Keep(input=True, more=1.0)
+
+#: What is composed of several operations keeps what each of them wants. A convolution keeps its
+#: input as the product for its kernel's gradient takes it, too. A pooling's gradient is scattered
+#: to places that are worked out for every number of its input.
+KEEPS: Mapping[str, Keep] = MappingProxyType(
+    {
+        **dict.fromkeys(("conv1d", "conv2d", "depthwise_conv2d"), _CONVOLUTION),
+        **dict.fromkeys(("max_pool1d", "max_pool2d"), _POOLING),
+        **dict.fromkeys(("batch_norm", "layer_norm", "group_norm", "rms_norm"), _NORM),
+        "gelu": Keep(more=3.0),
+        "gelu_tanh": Keep(input=True, more=3.0),
+        "multi_head_attention": Keep(input=True, more=2.0),
+        "lstm": Keep(input=True, output=True, more=13.0),
+        "gru": Keep(input=True, output=True, more=13.0),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -27,20 +59,19 @@ class JaxFront:
     formats: ClassVar[Mapping[str, Format]] = MappingProxyType(
         {"flax": Format("fwcompare_jax.exporting:nnx_state", (".msgpack",))}
     )
-    #: On a CPU its convolutions multiply patches, which lie in memory whole, forward and backward,
-    #: and kernels that are turned around; compiling takes memory for each layer. Where a kernel has
-    #: few channels, there are no patches.
+    #: Compiling takes memory for each layer, and convolutions have kernels that are turned around.
     footprint: ClassVar[Footprint] = Footprint(
         base_mib=283,
-        slack=1.0,
-        patches=2.0,
-        scores=1.0,
-        kernels=3.0,
-        layer_kib=2048,
+        slack=1.2,
+        kernels=1.0,
+        layer_kib=3584,
+        keeps=KEEPS,
+        scores=2.0,
         start_s=4.0,
         compile_ms=200,
         layer_us=10,
-        shares=MappingProxyType({"product": 0.37, "dense": 0.8}),
+        window_ns=1.0,
+        shares=SHARES,
     )
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:

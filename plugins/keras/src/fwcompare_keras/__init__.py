@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
-from fwcompare.footprint import Footprint, Keep
+from fwcompare.footprint import BEYOND_IMAGE, Footprint, Keep
 from fwcompare.plugin import Format, NativeSide
 from fwcompare.ranks import Ranks
 from fwcompare.spec import RunSpec
@@ -59,8 +59,9 @@ class KerasFront:
 _OUTPUT = Keep(output=True)
 _POOLING = Keep(input=True, output=True)
 
-#: What is composed of several operations keeps what each of them wants. A pooling looks for its maxima again. What a step of a sequence keeps lies in a list of
-#: its own, beside sequences that are turned to have the time first, and back.
+#: What is composed of several operations keeps what each of them wants. A pooling looks for its
+#: maxima again. What a step of a sequence keeps lies in a list of its own, beside sequences that
+#: are turned to have the time first, and back.
 _TENSORFLOW_KEEPS: Mapping[str, Keep] = MappingProxyType(
     {
         **dict.fromkeys(("max_pool1d", "max_pool2d"), _POOLING),
@@ -89,17 +90,40 @@ TENSORFLOW_FOOTPRINT = Footprint(
     shares=MappingProxyType({"product": 0.7}),
 )
 #: Those of JAX and PyTorch by themselves, as their own plugins have them, with Keras beside them.
+_JAX_KEEPS: Mapping[str, Keep] = MappingProxyType(
+    {
+        **dict.fromkeys(("conv1d", "conv2d", "depthwise_conv2d"), Keep(input=True, turned=1.0)),
+        **dict.fromkeys(("max_pool1d", "max_pool2d"), Keep(input=True, output=True, work=7.0)),
+        **dict.fromkeys(
+            ("batch_norm", "layer_norm", "group_norm", "rms_norm"), Keep(input=True, more=1.0)
+        ),
+        "gelu": Keep(more=3.0),
+        "gelu_tanh": Keep(input=True, more=3.0),
+        "multi_head_attention": Keep(input=True, more=2.0),
+        "lstm": Keep(input=True, output=True, more=13.0),
+        "gru": Keep(input=True, output=True, more=13.0),
+    }
+)
 _JAX_FOOTPRINT = Footprint(
     base_mib=400,
-    slack=1.0,
-    patches=2.0,
-    scores=1.0,
-    kernels=3.0,
-    layer_kib=2048,
+    slack=1.2,
+    kernels=1.0,
+    layer_kib=3584,
+    keeps=_JAX_KEEPS,
+    scores=2.0,
     start_s=6.0,
     compile_ms=200,
     layer_us=10,
-    shares=MappingProxyType({"product": 0.37, "dense": 0.8}),
+    window_ns=1.0,
+    shares=MappingProxyType(
+        {
+            "product": 0.7,
+            "dense": 0.8,
+            "multi_head_attention": 0.35,
+            "depthwise_conv2d": 0.003,
+            BEYOND_IMAGE: 0.017,
+        }
+    ),
 )
 _TORCH_FOOTPRINT = Footprint(
     base_mib=430,
