@@ -344,7 +344,7 @@ def refusal(engine: Front, spec: RunSpec) -> str | None:
     if spec.distributed.name == "mirrored" and not mirrors(engine):
         able = ", ".join(name for name in sorted(installed()) if mirrors(front(name)))
         return (
-            f"{engine.name} does not mirror a model over devices of one process. "
+            "distributed=mirrored is for engines that drive several devices of one process. "
             f"Choose distributed=none{f', or an engine that does: {able}' if able else ''}."
         )
     if reason := engine.supports(spec):

@@ -94,7 +94,7 @@ CASES = [
         [*TOGETHER, "framework=jax", "model=cnn_bn", "distributed.batch_norm=local"],
         ["jax", "batch_norm=synchronised"],
     ),
-    (["distributed=mirrored"], ["pytorch does not mirror", "that does: tensorflow"]),
+    (["distributed=mirrored"], ["pytorch: distributed=mirrored", "does: tensorflow"]),
     (["preflight", *TOGETHER, "--engines", "keras_torch,keras_tensorflow"], ["keras_torch:"]),
     (["dataset=npz", "dataset.params.file=none.npz"], ["none.npz"]),
     (["dataset=synthetic_tokens"], ["flatten", "token ids", "embedding"]),

@@ -261,7 +261,7 @@ TOGETHER = ("distributed=data_parallel",)
         ((*MIRRORED, "trainer.checkpoint_epochs=1"), "distributed=mirrored leaves no checkpoints"),
         ((*MIRRORED, "precision=mixed_bfloat16"), "on one device alone"),
         ((*MIRRORED, "execution=compiled"), "MirroredStrategy runs in tf.function"),
-        ((*MIRRORED, "framework=keras"), "keras_tensorflow does not mirror .* does: tensorflow"),
+        ((*MIRRORED, "framework=keras"), "keras_tensorflow: distributed=mirrored .* tensorflow"),
     ],
 )
 def test_what_cannot_be_split_is_refused_before_any_work(cache, tmp_path, options, words):
