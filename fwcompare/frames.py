@@ -93,6 +93,7 @@ def _asked(run: Run) -> dict[str, Any]:
         "device": spec.device.name,
         "threads": spec.device.threads,
         "processes": spec.distributed.processes,
+        "replicas": spec.distributed.replicas,
     }
 
 

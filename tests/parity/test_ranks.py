@@ -61,7 +61,9 @@ def test_deliberate_errors_are_for_one_process(warm, tmp_path):
         prove(spec, ["pytorch"], pool=warm, mutations={"pytorch": "any"})
 
 
-@pytest.mark.parametrize("batch_norm", ["synchronised", "local"])
+@pytest.mark.parametrize(
+    "batch_norm", ["synchronised", pytest.param("local", marks=pytest.mark.slow)]
+)
 def test_two_devices_of_a_process_are_held_against_one(warm, tmp_path, batch_norm):
     work = Distributed("mirrored", replicas=2, batch_norm=batch_norm)
     spec = case_run(tmp_path, NORMALISED, "tensorflow").but(distributed=work)
