@@ -391,11 +391,11 @@ def test_the_shells_own_question_needs_a_line_to_complete(cli):
 
 
 def test_a_folder_that_has_been_removed(tmp_path):
-    program = Path(sys.executable).parent / "fwcompare"
     gone = tmp_path / "gone"
+    gone.mkdir()
     ended = subprocess.run(
-        f"mkdir '{gone}'; cd '{gone}'; rmdir '{gone}'; '{program}' runs",
-        shell=True, cwd=tmp_path, check=False, capture_output=True, text=True,
+        [str(Path(sys.executable).parent / "fwcompare"), "runs"],
+        cwd=gone, check=False, capture_output=True, text=True, preexec_fn=gone.rmdir,
     )  # fmt: skip
     assert ended.returncode == 2 and "Traceback" not in ended.stderr
     assert "The current folder cannot be used" in ended.stderr

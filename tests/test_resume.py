@@ -233,12 +233,17 @@ def test_a_sweep_whose_folder_is_removed_goes_on(site, tmp_path, cache):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("streams", ["2>/dev/full", "2>&-", "<&- >&- 2>&-"])
-def test_a_terminal_that_takes_nothing_costs_no_run(site, tmp_path, cache, streams):
-    program = Path(sys.executable).parent / "fwcompare"
+def full() -> None:
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+
+
+@pytest.mark.parametrize(
+    "spoil", [full, lambda: os.close(2), lambda: os.closerange(0, 3)], ids=["full", "2", "all"]
+)
+def test_a_terminal_that_takes_nothing_costs_no_run(site, tmp_path, cache, spoil):
     code = subprocess.run(
-        f"'{program}' {' '.join(SHORT)} seed=0,1 tracking=none {streams}",
-        shell=True, cwd=tmp_path, check=False,
+        [str(Path(sys.executable).parent / "fwcompare"), *SHORT, "seed=0,1", "tracking=none"],
+        cwd=tmp_path, check=False, preexec_fn=spoil, stdout=subprocess.DEVNULL,
         env={**os.environ, "FWCOMPARE_CACHE": str(cache), "PYTHONPATH": site},
     ).returncode  # fmt: skip
     assert code == 0

@@ -9,6 +9,7 @@ is what ``fwcompare --cfg job`` and a run import before they begin, and no frame
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import os
 import signal
@@ -62,7 +63,7 @@ class ReadyCli:
 def serve() -> None:
     """Answer each line of standard input by the exit code of the call that it asks for."""
     for module in MODULES:
-        __import__(module)
+        importlib.import_module(module)
     for line in sys.stdin:
         arguments, cwd, env, out, err, timeout = json.loads(line)
         child = os.fork()
