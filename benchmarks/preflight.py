@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,12 @@ class Case:
     name: str
     batch: int
     options: tuple[str, ...]
+    #: Whether nothing was fitted to it.
+    held_out: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}, held out" if self.held_out else self.name
 
     @property
     def overrides(self) -> list[str]:
@@ -116,6 +123,22 @@ CASES = (
     ),
 )  # fmt: skip
 
+#: Some of them at other sizes, to which no footprint was fitted.
+HELD_OUT = tuple(
+    replace(case, held_out=True)
+    for case in (
+        _image_case("cnn", 32, 128),
+        _image_case("resnet18", 96, 16),
+        _image_case("vit_tiny", 32, 16, "model.params.patches=256", "model.params.features=192"),
+        Case("lstm", 32, (*_tokens(64, 32), "model.params.units=384", "model.params.features=128")),
+        _image_case("unet_small", 96, 16),
+        Case(
+            "transformer_encoder", 16,
+            (*_tokens(96, 16), "model.params.features=512", "model.params.hidden=1024"),
+        ),
+    )
+)  # fmt: skip
+
 
 def measured(engine: str, case: Case) -> dict[str, Any]:
     """The metrics of a run, or why there are none."""
@@ -143,8 +166,8 @@ def gathered(
         own = found.setdefault(engine, {})
         for case in (BASELINE, *cases):
             key = " ".join(case.overrides)
-            if again and own.get(case.name, {}).get("key") != key:
-                own[case.name] = {"key": key, **measured(engine, case)}
+            if again and own.get(case.label, {}).get("key") != key:
+                own[case.label] = {"key": key, **measured(engine, case)}
                 keep.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
@@ -183,7 +206,7 @@ def rows(found: dict[str, Any], engines: Sequence[str], cases: Sequence[Case]) -
     for engine in engines:
         base = found[engine]["baseline"]["memory/peak_rss_mib_train"]
         for case in cases:
-            own = found[engine].get(case.name, {})
+            own = found[engine].get(case.label, {})
             if own.get("status") != "ok":
                 continue
             asked = [*own["key"].split(" "), f"framework={engine}"]
@@ -219,8 +242,9 @@ time; what is beyond them is in bold. Each number is of one run: that a run of t
 some per cent more or less memory, as its allocator happens to go, is not in the table.
 
 The footprints by which engines are judged were fitted to these very runs, so that the table shows
-how well a handful of numbers describes them, and is no forecast of models that are unlike them.
-An engine or a model that is not in the table has not been measured.
+how well a handful of numbers describes them, and is no forecast of models that are unlike them; but
+to those that are *held out* nothing was fitted. An engine or a model that is not in the table has
+not been measured.
 
 {summary}
 
@@ -252,21 +276,23 @@ def page(found: dict[str, Any], engines: Sequence[str], cases: Sequence[Case]) -
          "median ratio"],
     ]  # fmt: skip
     lines = []
-    for engine in engines:
-        own = [row for row in told if row.engine == engine]
+    for engine, held_out in product(engines, (False, True)):
+        own = [r for r in told if r.engine == engine and r.case.held_out == held_out]
+        if not own:
+            continue
         near = sum(_memory_holds(row) for row in own)
         soon = sum(_time_holds(row) for row in own)
         base = found[engine]["baseline"]["memory/peak_rss_mib_train"]
         lines.append(
             [
-                engine, f"{base:,.0f}",
+                f"{engine}, held out" if held_out else engine, f"{base:,.0f}",
                 f"{near} of {len(own)}", f"{statistics.median(r.memory_ratio for r in own):.2f}",
                 f"{soon} of {len(own)}", f"{statistics.median(r.time_ratio for r in own):.2f}",
             ]
         )  # fmt: skip
     body = [
         [
-            row.engine, row.case.name,
+            row.engine, row.case.label,
             f"{row.memory[1]:,.0f}", f"{row.memory[0]:,.0f}",
             _marked(f"{row.memory_ratio:.2f}", _memory_holds(row)),
             f"{row.step[1]:,.0f}", f"{row.step[0]:,.0f}",
@@ -275,7 +301,7 @@ def page(found: dict[str, Any], engines: Sequence[str], cases: Sequence[Case]) -
         for row in told
     ]  # fmt: skip
     options = [
-        [c.name, str(c.batch), f"`{' '.join(o for o in c.options if 'samples' not in o)}`"]
+        [c.label, str(c.batch), f"`{' '.join(o for o in c.options if 'samples' not in o)}`"]
         for c in cases
         if any(row.case is c for row in told)
     ]
@@ -293,7 +319,7 @@ def page(found: dict[str, Any], engines: Sequence[str], cases: Sequence[Case]) -
 
 def _cores(found: dict[str, Any], told: Sequence[Row]) -> list[float]:
     """What share of a core each run had."""
-    return [found[row.engine][row.case.name]["perf/cpu_cores_used"] for row in told]
+    return [found[row.engine][row.case.label]["perf/cpu_cores_used"] for row in told]
 
 
 def _memory_holds(row: Row) -> bool:
@@ -318,7 +344,7 @@ def main() -> None:
     arguments = parser.parse_args()
     engines = arguments.engines.split(",")
     chosen = set((arguments.models or "").split(",")) - {""}
-    cases = [case for case in CASES if not chosen or case.name in chosen]
+    cases = [case for case in (*CASES, *HELD_OUT) if not chosen or case.name in chosen]
     with tempfile.TemporaryDirectory(prefix="fwcompare-") as folder:
         keep = arguments.keep or Path(folder) / "measured.json"
         found = gathered(engines, cases, keep, not arguments.as_kept)
