@@ -140,6 +140,13 @@ HELD_OUT = tuple(
 )  # fmt: skip
 
 
+#: What is known of rows that are beyond a bound.
+WHY = {
+    ("pytorch", "lstm, held out"): "a small one, for which 15 MiB of PyTorch's own code weigh that "
+    "the baseline does not touch, and shapes do not tell.",
+}
+
+
 def measured(engine: str, case: Case) -> dict[str, Any]:
     """The metrics of a run, or why there are none."""
     with tempfile.TemporaryDirectory(prefix="fwcompare-") as folder:
@@ -243,13 +250,13 @@ some per cent more or less memory, as its allocator happens to go, is not in the
 
 The footprints by which engines are judged were fitted to these very runs, so that the table shows
 how well a handful of numbers describes them, and is no forecast of models that are unlike them; but
-to those that are *held out* nothing was fitted. An engine or a model that is not in the table has
-not been measured.
+to those that are *held out* nothing was fitted, except that JAX's loops cost by themselves, which
+they showed. An engine or a model that is not in the table has not been measured.
 
 {summary}
 
 {table}
-
+{beyond}
 What each model was trained with, besides `{common}`:
 
 {options}
@@ -314,12 +321,26 @@ def page(found: dict[str, Any], engines: Sequence[str], cases: Sequence[Case]) -
         common=" ".join(COMMON),
         cores=f"{statistics.median(_cores(found, told)):.2f}",
         options=table(["model", "batch", "options"], options),
+        beyond=_beyond(told),
     )
 
 
 def _cores(found: dict[str, Any], told: Sequence[Row]) -> list[float]:
     """What share of a core each run had."""
     return [found[row.engine][row.case.label]["perf/cpu_cores_used"] for row in told]
+
+
+def _beyond(told: Sequence[Row]) -> str:
+    """A line for each row that is beyond a bound, with what is known of it."""
+    rows = [row for row in told if not (_memory_holds(row) and _time_holds(row))]
+    if not rows:
+        return ""
+    lines = (
+        f"- `{row.engine}`, {row.case.label}: "
+        f"{WHY.get((row.engine, row.case.label), 'not explained.')}\n"
+        for row in rows
+    )
+    return "\nBeyond the bounds:\n\n" + "".join(lines)
 
 
 def _memory_holds(row: Row) -> bool:

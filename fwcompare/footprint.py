@@ -82,6 +82,9 @@ class Footprint:
     kernels: float = 0.0
     #: Compiled program and its compilation, for each layer.
     layer_kib: float = 0.0
+    #: Each loop of it besides: those of a recurrent layer forward and backward, in training and in
+    #: evaluation, and the one in which a dropout draws its random bits.
+    loop_kib: float = 0.0
     #: What an attention keeps of its scores, (heads, steps, steps): numbers for each.
     scores: float = 0.0
     #: Whether element-wise layers write over what they take where nobody else wants it.

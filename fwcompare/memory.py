@@ -13,6 +13,7 @@ from fwcompare.footprint import Footprint
 from fwcompare.graph import INPUT, TOKENS, Graph, Layer
 from fwcompare.graph.attention import MultiHeadAttention
 from fwcompare.graph.convolutions import Convolution
+from fwcompare.graph.kinds import Dropout
 from fwcompare.graph.recurrent import Recurrent
 from fwcompare.work import UPDATES, multiplies, shows_its_input
 
@@ -127,9 +128,18 @@ def expected(graph: Graph, setting: Setting, footprint: Footprint, data_bytes: i
         + scaled(kernels * setting.weight_bytes, footprint.kernels),
         batch=_batch(graph, setting),
         data=scaled(data_bytes, footprint.data),
-        program=scaled(len(graph.layers) * 1024 * replicas, footprint.layer_kib),
+        program=scaled(len(graph.layers) * 1024 * replicas, footprint.layer_kib)
+        + scaled(sum(map(_loops, graph.layers)) * 1024 * replicas, footprint.loop_kib),
         base=scaled(MIB, footprint.base_mib),
     )
+
+
+def _loops(layer: Layer) -> int:
+    """How many loops a compiled program has for a layer."""
+    kind = layer.kind
+    if isinstance(kind, Recurrent):
+        return 3 * len(list(kind.directions(layer.data_shapes[0][-1])))
+    return int(isinstance(kind, Dropout) and kind.rate > 0)
 
 
 def scaled(count: int, factor: float) -> int:

@@ -150,6 +150,17 @@ def test_a_layer_may_keep_its_input_turned_and_work_aside_while_going_back():
     assert (busy.kept, busy.step) == (plain.kept, plain.step + 3 * image)
 
 
+def test_loops_of_a_compiled_program_take_memory_by_themselves():
+    layers = [
+        {"name": "l", "kind": "lstm", "units": 2, "bidirectional": True},
+        {"name": "d", "kind": "dropout", "rate": 0.5},
+        {"name": "none", "kind": "dropout", "rate": 0.0},
+    ]
+    graph = Graph.from_layers((7, 3), layers)
+    program = memory.expected(graph, ADAM, Footprint(layer_kib=1, loop_kib=100), 0).program
+    assert program == (3 + (2 * 3 + 1) * 100) * 1024
+
+
 def test_an_allocator_holds_on_to_twice_its_largest_block_at_most():
     graph = stack([2])
     image = 8 * 16 * 2 * 4

@@ -65,6 +65,7 @@ class JaxFront:
         slack=1.2,
         kernels=1.0,
         layer_kib=3584,
+        loop_kib=20 * 1024,
         keeps=KEEPS,
         scores=2.0,
         start_s=4.0,

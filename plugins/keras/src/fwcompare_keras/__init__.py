@@ -109,6 +109,7 @@ _JAX_FOOTPRINT = Footprint(
     slack=1.2,
     kernels=1.0,
     layer_kib=3584,
+    loop_kib=20 * 1024,
     keeps=_JAX_KEEPS,
     scores=2.0,
     start_s=6.0,
