@@ -32,7 +32,8 @@ def stdout() -> Console:
 
 def stderr() -> Console:
     """Standard error."""
-    return plain(file=_Lenient(sys.stderr))
+    # While Rich shows a bar, it stands before the stream; its own consoles write behind it, too.
+    return plain(file=_Lenient(getattr(sys.stderr, "rich_proxied_file", sys.stderr)))
 
 
 def plain(**options: Any) -> Console:
