@@ -250,8 +250,8 @@ some per cent more or less memory, as its allocator happens to go, is not in the
 
 The footprints by which engines are judged were fitted to these very runs, so that the table shows
 how well a handful of numbers describes them, and is no forecast of models that are unlike them; but
-to those that are *held out* nothing was fitted, except that JAX's loops cost by themselves, which
-they showed. An engine or a model that is not in the table has not been measured.
+to those that are *held out* nothing was fitted, except that loops of a program cost by
+themselves, which they showed. An engine or a model that is not in the table has not been measured.
 
 {summary}
 

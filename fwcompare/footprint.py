@@ -27,6 +27,8 @@ class Keep:
     turned: float = 0.0
     #: Numbers for each of its input that are there only while its gradient is worked out.
     work: float = 0.0
+    #: Loops of the program that it is, in each direction of a recurrent layer.
+    loops: int = 0
 
 
 _INPUT, _OUTPUT, _NOTHING = Keep(input=True), Keep(output=True), Keep()
@@ -82,8 +84,7 @@ class Footprint:
     kernels: float = 0.0
     #: Compiled program and its compilation, for each layer.
     layer_kib: float = 0.0
-    #: Each loop of it besides: those of a recurrent layer forward and backward, in training and in
-    #: evaluation, and the one in which a dropout draws its random bits.
+    #: Each loop of it besides.
     loop_kib: float = 0.0
     #: What an attention keeps of its scores, (heads, steps, steps): numbers for each.
     scores: float = 0.0

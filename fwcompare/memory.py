@@ -13,7 +13,6 @@ from fwcompare.footprint import Footprint
 from fwcompare.graph import INPUT, TOKENS, Graph, Layer
 from fwcompare.graph.attention import MultiHeadAttention
 from fwcompare.graph.convolutions import Convolution
-from fwcompare.graph.kinds import Dropout
 from fwcompare.graph.recurrent import Recurrent
 from fwcompare.work import UPDATES, multiplies, shows_its_input
 
@@ -116,6 +115,7 @@ def expected(graph: Graph, setting: Setting, footprint: Footprint, data_bytes: i
     kept, step, largest = _step(graph, setting, footprint)
     convolutions = (layer for layer in graph.layers if isinstance(layer.kind, Convolution))
     kernels = sum(layer.trainable_count for layer in convolutions)
+    loops = sum(_loops(layer, footprint) for layer in graph.layers)
     return Memory(
         weights=everything * replicas,
         gradients=trained * replicas,
@@ -129,17 +129,20 @@ def expected(graph: Graph, setting: Setting, footprint: Footprint, data_bytes: i
         batch=_batch(graph, setting),
         data=scaled(data_bytes, footprint.data),
         program=scaled(len(graph.layers) * 1024 * replicas, footprint.layer_kib)
-        + scaled(sum(map(_loops, graph.layers)) * 1024 * replicas, footprint.loop_kib),
+        + scaled(loops * 1024 * replicas, footprint.loop_kib),
         base=scaled(MIB, footprint.base_mib),
     )
 
 
-def _loops(layer: Layer) -> int:
-    """How many loops a compiled program has for a layer."""
+def _loops(layer: Layer, footprint: Footprint) -> int:
+    """How many loops a program has for a layer that is not the input in another shape."""
     kind = layer.kind
+    if shows_its_input(layer):
+        return 0
     if isinstance(kind, Recurrent):
-        return 3 * len(list(kind.directions(layer.data_shapes[0][-1])))
-    return int(isinstance(kind, Dropout) and kind.rate > 0)
+        ways = len(list(kind.directions(layer.data_shapes[0][-1])))
+        return footprint.keep(kind.kind).loops * ways
+    return footprint.keep(kind.kind).loops
 
 
 def scaled(count: int, factor: float) -> int:

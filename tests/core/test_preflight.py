@@ -157,7 +157,9 @@ def test_loops_of_a_compiled_program_take_memory_by_themselves():
         {"name": "none", "kind": "dropout", "rate": 0.0},
     ]
     graph = Graph.from_layers((7, 3), layers)
-    program = memory.expected(graph, ADAM, Footprint(layer_kib=1, loop_kib=100), 0).program
+    keeps = {"lstm": Keep(loops=3), "dropout": Keep(loops=1)}
+    takes = Footprint(layer_kib=1, loop_kib=100, keeps=keeps)
+    program = memory.expected(graph, ADAM, takes, 0).program
     assert program == (3 + (2 * 3 + 1) * 100) * 1024
 
 

@@ -30,7 +30,8 @@ _NORM = Keep(input=True, more=1.0)
 
 #: What is composed of several operations keeps what each of them wants. A convolution keeps its
 #: input as the product for its kernel's gradient takes it, too. A pooling's gradient is scattered
-#: to places that are worked out for every number of its input.
+#: to places that are worked out for every number of its input. A recurrent layer is a loop forward
+#: and one backward, and one in evaluation; a dropout draws its random bits in one.
 KEEPS: Mapping[str, Keep] = MappingProxyType(
     {
         **dict.fromkeys(("conv1d", "conv2d", "depthwise_conv2d"), _CONVOLUTION),
@@ -39,8 +40,9 @@ KEEPS: Mapping[str, Keep] = MappingProxyType(
         "gelu": Keep(more=3.0),
         "gelu_tanh": Keep(input=True, more=3.0),
         "multi_head_attention": Keep(input=True, more=2.0),
-        "lstm": Keep(input=True, output=True, more=13.0),
-        "gru": Keep(input=True, output=True, more=13.0),
+        "dropout": Keep(more=1.0, loops=1),
+        "lstm": Keep(input=True, output=True, more=13.0, loops=3),
+        "gru": Keep(input=True, output=True, more=13.0, loops=3),
     }
 )
 

@@ -61,7 +61,8 @@ _POOLING = Keep(input=True, output=True)
 
 #: What is composed of several operations keeps what each of them wants. A pooling looks for its
 #: maxima again. What a step of a sequence keeps lies in a list of its own, beside sequences that
-#: are turned to have the time first, and back.
+#: are turned to have the time first, and back; it is a loop forward and one backward, and one in
+#: evaluation.
 _TENSORFLOW_KEEPS: Mapping[str, Keep] = MappingProxyType(
     {
         **dict.fromkeys(("max_pool1d", "max_pool2d"), _POOLING),
@@ -69,8 +70,8 @@ _TENSORFLOW_KEEPS: Mapping[str, Keep] = MappingProxyType(
         "gelu": Keep(more=3.0),
         "gelu_tanh": Keep(input=True, more=3.0),
         "mish": Keep(input=True, more=1.0),
-        "lstm": Keep(input=True, output=True, more=16.0),
-        "gru": Keep(input=True, output=True, more=11.0),
+        "lstm": Keep(input=True, output=True, more=16.0, loops=3),
+        "gru": Keep(input=True, output=True, more=11.0, loops=3),
     }
 )
 
@@ -82,6 +83,7 @@ TENSORFLOW_FOOTPRINT = Footprint(
     slack=1.25,
     held_mib=64,
     in_place=True,
+    loop_kib=20 * 1024,
     keeps=_TENSORFLOW_KEEPS,
     scores=1.0,
     start_s=7.0,
@@ -100,8 +102,9 @@ _JAX_KEEPS: Mapping[str, Keep] = MappingProxyType(
         "gelu": Keep(more=3.0),
         "gelu_tanh": Keep(input=True, more=3.0),
         "multi_head_attention": Keep(input=True, more=2.0),
-        "lstm": Keep(input=True, output=True, more=13.0),
-        "gru": Keep(input=True, output=True, more=13.0),
+        "dropout": Keep(more=1.0, loops=1),
+        "lstm": Keep(input=True, output=True, more=13.0, loops=3),
+        "gru": Keep(input=True, output=True, more=13.0, loops=3),
     }
 )
 _JAX_FOOTPRINT = Footprint(
