@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +40,10 @@ class Digits(Unsplit):
     name = "digits"
 
     def load(self, downloads: Downloads) -> Raw:
-        from sklearn.datasets import load_digits
-
-        found = load_digits()
+        images, labels = digits()
         return Raw(
             kind="classification",
-            parts={"train": Split(found.images[..., np.newaxis], found.target)},
+            parts={"train": Split(images[..., np.newaxis], labels)},
             outputs=10,
             classes=tuple(str(digit) for digit in range(10)),
             pixel_range=(0.0, 16.0),
@@ -52,6 +51,24 @@ class Digits(Unsplit):
             "UCI repository; the test part, as scikit-learn has it",
             licence="CC BY 4.0",
         )
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Images (1797, 8, 8) and labels, as ``sklearn.datasets.load_digits`` gives them.
+
+    They are the data of everybody's first run, and scikit-learn takes a second to import: so its
+    file is read by itself, where it is found.
+    """
+    spec = find_spec("sklearn")  # imports nothing
+    for folder in spec.submodule_search_locations or () if spec else ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        if file.is_file():
+            table = np.loadtxt(file, delimiter=",")
+            return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(int)
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return found.images, found.target
 
 
 class BreastCancer(Unsplit):

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
+from fwcompare.data import sources
 from fwcompare.data.batches import SPLITS, Arrays, DataFolder, permutation
 from fwcompare.data.prepare import prepare
 from fwcompare.errors import RequestError
@@ -41,6 +43,17 @@ def labels(samples: int = 50, classes: int = 2) -> np.ndarray:
 
 def splits(found: DataFolder) -> dict[str, Arrays]:
     return {name: found.split(name, np.dtype("float32")) for name in SPLITS}
+
+
+def test_digits_are_those_of_scikit_learn_by_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = load_digits()
+    for place in (None, lambda name: None):
+        if place is not None:
+            monkeypatch.setattr(sources, "find_spec", place)
+        images, target = sources.digits()
+        assert images.dtype == expected.images.dtype and target.dtype == expected.target.dtype
+        np.testing.assert_array_equal(images, expected.images)
+        np.testing.assert_array_equal(target, expected.target)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +231,7 @@ def test_a_disk_without_room_is_told_before_it_is_written(
 ) -> None:
     full = shutil.disk_usage(tmp_path)._replace(free=400_000)  # digits take 467,220 bytes
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
-    with pytest.raises(RequestError, match=r"The prepared dataset needs 0\.4 MiB") as caught:
+    with pytest.raises(RequestError, match=r"The dataset 'digits' needs 0\.4 MiB") as caught:
         prepare("digits", SHIPPED, 0, tmp_path)
     assert "paths.cache" in (caught.value.hint or "")
     assert [path.name for path in (tmp_path / "datasets").iterdir()] == ["digits.lock"]
