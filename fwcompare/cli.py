@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -205,6 +206,9 @@ def _run_hydra(given: list[str]) -> None:
     require_sweeper()
     if arguments.help:
         _share_schemas()
+    # What is composed stays: to look for garbage meanwhile takes a twentieth of a start. Runs and
+    # sweeps begin by having it looked for again.
+    gc.disable()
     try:
         with guarded(chooses_mode=_may_choose_mode(arguments)):
             run_hydra(
@@ -216,6 +220,8 @@ def _run_hydra(given: list[str]) -> None:
             )
     except ValueError as error:
         raise HydraException(str(error)) from error
+    finally:
+        gc.enable()
 
 
 def _may_choose_mode(arguments: Any) -> bool:
@@ -252,6 +258,7 @@ def job(cfg: Any) -> str:
         made = configuration(OmegaConf.merge(cfg, {"hydra": hydra_node}))
     from fwcompare.single import run_single
 
+    gc.enable()
     try:
         record = run_single(made)
     except Exception as error:

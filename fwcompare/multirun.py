@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import shlex
 import time
@@ -219,6 +220,7 @@ def sweep(config: Any, cells: Sequence[Sequence[str]], loader: Any) -> None:
         RequestError: something asked for is wrong; nothing has been run.
         SystemExit: with 1, after the comparison, if a run failed and nobody takes the sweep.
     """
+    gc.enable()
     console = stderr()
     launcher = launchers.chosen(config.hydra)
     made = plan(config, cells, loader, elsewhere=launcher.elsewhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,6 +97,7 @@ def search(config: Any, overrides: Sequence[Any], asked: Asked, loader: Any) -> 
         RequestError: something asked for is wrong; nothing has been run.
         SystemExit: with 1, at the end, if a run failed and nobody takes the sweep.
     """
+    gc.enable()
     base = configuration(config)
     launcher = launchers.chosen(config.hydra)
     if asked.options.pruner != "none" and not launcher.listens:
