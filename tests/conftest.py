@@ -55,9 +55,9 @@ def cli(tmp_path: Path, cache: Path, ready_cli: ReadyCli) -> Cli:
 
     def run(*arguments: str, timeout: float = 240, **environment: str):
         env = {**os.environ, "FWCOMPARE_CACHE": str(cache), "COLUMNS": "160", **environment}
-        if not any(name.startswith("PYTHON") for name in environment):
+        if ready_cli.began_as(env):
             return ready_cli.run(arguments, tmp_path, env, timeout)
-        # An interpreter of its own, which begins as these variables say.
+        # An interpreter of its own, which begins as other variables say.
         return subprocess.run(
             [str(Path(sys.executable).parent / "fwcompare"), *arguments],
             cwd=tmp_path,

@@ -129,5 +129,5 @@ def test_a_search_is_kept_and_shown(tmp_path):
     assert mattered.rows == (("jax", "val/accuracy", "lr", "100%"),)
     assert len(points.rows) == 2
     (tmp_path / "search.json").write_text("{", encoding="utf-8")
-    with pytest.raises(RequestError, match="cannot be read"):
+    with pytest.raises(RequestError, match="is not JSON"):
         Searched.read(tmp_path)

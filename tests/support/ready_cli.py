@@ -32,10 +32,15 @@ class ReadyCli:
     """Raises ``subprocess.TimeoutExpired`` as ``subprocess.run`` does."""
 
     def __init__(self) -> None:
+        self._begun = _of_python(os.environ)
         self._server = subprocess.Popen(
             [sys.executable, "-u", __file__],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
+
+    def began_as(self, env: Mapping[str, str]) -> bool:
+        """Whether an interpreter would begin with these variables as the one here did."""
+        return _of_python(env) == self._begun
 
     def run(
         self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float
@@ -58,6 +63,10 @@ class ReadyCli:
     def close(self) -> None:
         """End the server."""
         self._server.communicate()
+
+
+def _of_python(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith("PYTHON")}
 
 
 def serve() -> None:

@@ -2,4 +2,4 @@
 
 from fwcompare.testing import conformance
 
-test_conformance = conformance("keras_tensorflow", slow=("optimizers", "export"))
+test_conformance = conformance("keras_tensorflow", slow=("layers", "optimizers", "export"))
