@@ -28,19 +28,27 @@ MODULES = (
 )  # fmt: skip
 
 
+def _of_python(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith("PYTHON")}
+
+
+#: Python's variables before any test has set one.
+_BEGUN = _of_python(os.environ)
+
+
 class ReadyCli:
     """Raises ``subprocess.TimeoutExpired`` as ``subprocess.run`` does."""
 
     def __init__(self) -> None:
-        self._begun = _of_python(os.environ)
+        others = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         self._server = subprocess.Popen(
             [sys.executable, "-u", __file__],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**others, **_BEGUN},
         )  # fmt: skip
 
     def began_as(self, env: Mapping[str, str]) -> bool:
         """Whether an interpreter would begin with these variables as the one here did."""
-        return _of_python(env) == self._begun
+        return _of_python(env) == _BEGUN
 
     def run(
         self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float
@@ -63,10 +71,6 @@ class ReadyCli:
     def close(self) -> None:
         """End the server."""
         self._server.communicate()
-
-
-def _of_python(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name.startswith("PYTHON")}
 
 
 def serve() -> None:
