@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -124,3 +125,53 @@ class Footprint:
 
 #: That of an engine which states none.
 PLAIN = Footprint()
+
+
+#: XLA's fast convolutions have neither groups nor an image smaller than the kernel, for which it
+#: changes the two about: both go number by number. Attention is several operations.
+_XLA_SHARES: Mapping[str, float] = MappingProxyType(
+    {
+        "product": 0.7,
+        "dense": 0.8,
+        "multi_head_attention": 0.35,
+        "depthwise_conv2d": 0.003,
+        BEYOND_IMAGE: 0.017,
+    }
+)
+
+_XLA_CONVOLUTION = Keep(input=True, turned=1.0)
+_XLA_POOLING = Keep(input=True, output=True, work=7.0)
+_XLA_NORM = Keep(input=True, more=1.0)
+
+#: What is composed of several operations keeps what each of them wants. A convolution keeps its
+#: input as the product for its kernel's gradient takes it, too. A pooling's gradient is scattered
+#: to places that are worked out for every number of its input. A recurrent layer is a loop forward
+#: and one backward, and one in evaluation; a dropout draws its random bits in one.
+_XLA_KEEPS: Mapping[str, Keep] = MappingProxyType(
+    {
+        **dict.fromkeys(("conv1d", "conv2d", "depthwise_conv2d"), _XLA_CONVOLUTION),
+        **dict.fromkeys(("max_pool1d", "max_pool2d"), _XLA_POOLING),
+        **dict.fromkeys(("batch_norm", "layer_norm", "group_norm", "rms_norm"), _XLA_NORM),
+        "gelu": Keep(more=3.0),
+        "gelu_tanh": Keep(input=True, more=3.0),
+        "multi_head_attention": Keep(input=True, more=2.0),
+        "dropout": Keep(more=1.0, loops=1),
+        "lstm": Keep(input=True, output=True, more=13.0, loops=3),
+        "gru": Keep(input=True, output=True, more=13.0, loops=3),
+    }
+)
+
+#: Of an engine whose steps XLA compiles, fitted to JAX; its plugin says what its imports take.
+#: Compiling takes memory for each layer, and convolutions have kernels that are turned around.
+XLA_FOOTPRINT = Footprint(
+    slack=1.2,
+    kernels=1.0,
+    layer_kib=3584,
+    loop_kib=20 * 1024,
+    keeps=_XLA_KEEPS,
+    scores=2.0,
+    compile_ms=200,
+    layer_us=10,
+    window_ns=1.0,
+    shares=_XLA_SHARES,
+)

@@ -3,48 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
-from fwcompare.footprint import BEYOND_IMAGE, Footprint, Keep
+from fwcompare.footprint import XLA_FOOTPRINT, Footprint
 from fwcompare.plugin import Format, NativeSide
 from fwcompare.ranks import Ranks
 from fwcompare.spec import RunSpec
-
-#: XLA's fast convolutions have neither groups nor an image smaller than the kernel, for which it
-#: changes the two about: both go number by number. Attention is several operations.
-SHARES: Mapping[str, float] = MappingProxyType(
-    {
-        "product": 0.7,
-        "dense": 0.8,
-        "multi_head_attention": 0.35,
-        "depthwise_conv2d": 0.003,
-        BEYOND_IMAGE: 0.017,
-    }
-)
-
-_CONVOLUTION = Keep(input=True, turned=1.0)
-_POOLING = Keep(input=True, output=True, work=7.0)
-_NORM = Keep(input=True, more=1.0)
-
-#: What is composed of several operations keeps what each of them wants. A convolution keeps its
-#: input as the product for its kernel's gradient takes it, too. A pooling's gradient is scattered
-#: to places that are worked out for every number of its input. A recurrent layer is a loop forward
-#: and one backward, and one in evaluation; a dropout draws its random bits in one.
-KEEPS: Mapping[str, Keep] = MappingProxyType(
-    {
-        **dict.fromkeys(("conv1d", "conv2d", "depthwise_conv2d"), _CONVOLUTION),
-        **dict.fromkeys(("max_pool1d", "max_pool2d"), _POOLING),
-        **dict.fromkeys(("batch_norm", "layer_norm", "group_norm", "rms_norm"), _NORM),
-        "gelu": Keep(more=3.0),
-        "gelu_tanh": Keep(input=True, more=3.0),
-        "multi_head_attention": Keep(input=True, more=2.0),
-        "dropout": Keep(more=1.0, loops=1),
-        "lstm": Keep(input=True, output=True, more=13.0, loops=3),
-        "gru": Keep(input=True, output=True, more=13.0, loops=3),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -61,21 +27,7 @@ class JaxFront:
     formats: ClassVar[Mapping[str, Format]] = MappingProxyType(
         {"flax": Format("fwcompare_jax.exporting:nnx_state", (".msgpack",))}
     )
-    #: Compiling takes memory for each layer, and convolutions have kernels that are turned around.
-    footprint: ClassVar[Footprint] = Footprint(
-        base_mib=283,
-        slack=1.2,
-        kernels=1.0,
-        layer_kib=3584,
-        loop_kib=20 * 1024,
-        keeps=KEEPS,
-        scores=2.0,
-        start_s=4.0,
-        compile_ms=200,
-        layer_us=10,
-        window_ns=1.0,
-        shares=SHARES,
-    )
+    footprint: ClassVar[Footprint] = replace(XLA_FOOTPRINT, base_mib=283, start_s=4.0)
 
     def environment(self, spec: RunSpec) -> Mapping[str, str]:
         """Types and platform are process-wide in JAX, so they are fixed before its import."""

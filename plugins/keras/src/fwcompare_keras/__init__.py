@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
-from fwcompare.footprint import BEYOND_IMAGE, Footprint, Keep
+from fwcompare.footprint import XLA_FOOTPRINT, Footprint, Keep
 from fwcompare.plugin import Format, NativeSide
 from fwcompare.ranks import Ranks
 from fwcompare.spec import RunSpec
@@ -91,44 +91,8 @@ TENSORFLOW_FOOTPRINT = Footprint(
     step_us=500,
     shares=MappingProxyType({"product": 0.9, "lstm": 0.7, "gru": 0.7}),
 )
-#: Those of JAX and PyTorch by themselves, as their own plugins have them, with Keras beside them.
-_JAX_KEEPS: Mapping[str, Keep] = MappingProxyType(
-    {
-        **dict.fromkeys(("conv1d", "conv2d", "depthwise_conv2d"), Keep(input=True, turned=1.0)),
-        **dict.fromkeys(("max_pool1d", "max_pool2d"), Keep(input=True, output=True, work=7.0)),
-        **dict.fromkeys(
-            ("batch_norm", "layer_norm", "group_norm", "rms_norm"), Keep(input=True, more=1.0)
-        ),
-        "gelu": Keep(more=3.0),
-        "gelu_tanh": Keep(input=True, more=3.0),
-        "multi_head_attention": Keep(input=True, more=2.0),
-        "dropout": Keep(more=1.0, loops=1),
-        "lstm": Keep(input=True, output=True, more=13.0, loops=3),
-        "gru": Keep(input=True, output=True, more=13.0, loops=3),
-    }
-)
-_JAX_FOOTPRINT = Footprint(
-    base_mib=400,
-    slack=1.2,
-    kernels=1.0,
-    layer_kib=3584,
-    loop_kib=20 * 1024,
-    keeps=_JAX_KEEPS,
-    scores=2.0,
-    start_s=6.0,
-    compile_ms=200,
-    layer_us=10,
-    window_ns=1.0,
-    shares=MappingProxyType(
-        {
-            "product": 0.7,
-            "dense": 0.8,
-            "multi_head_attention": 0.35,
-            "depthwise_conv2d": 0.003,
-            BEYOND_IMAGE: 0.017,
-        }
-    ),
-)
+_JAX_FOOTPRINT = replace(XLA_FOOTPRINT, base_mib=400, start_s=6.0)
+#: PyTorch's by itself, as its own plugin has it, with Keras beside it.
 _TORCH_FOOTPRINT = Footprint(
     base_mib=430,
     slack=1.35,
