@@ -191,14 +191,21 @@ def test_frozen_in_mid_sweep(begin: Begin, server: MlflowServer, tmp_path: Path)
 
 
 def test_back_before_the_end(begin: Begin, server: MlflowServer, tmp_path: Path) -> None:
-    """A server that was away for a while is told of everything when the sweep ends."""
+    """A server that was away for a while is told of everything when the sweep ends.
+
+    The sweep stands still while the server starts: which of the two is the faster says nothing.
+    """
     folder = tmp_path / "outputs/sweeps/s"
     server.start()
     sweep = begin(*sweep_of("s", f"tracking.uri={server.uri}", runs=3 * RUNS))
     await_records(folder, 1)
     server.stop(signal.SIGKILL)
     await_records(folder, 4)
-    server.start()
+    sweep.send_signal(signal.SIGSTOP)
+    try:
+        server.start()
+    finally:
+        sweep.send_signal(signal.SIGCONT)
     _, said = ended(sweep)
     all_ok(folder, 3 * RUNS)
     if "not told" in said:  # or else it came back before anybody noticed
