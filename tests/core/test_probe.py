@@ -46,6 +46,15 @@ def test_blocks_last_as_long_as_asked_and_hold_every_step(events):
     assert observed.train_seconds >= 60 * STEP_SECONDS
 
 
+def test_blocks_of_long_steps_hold_several(events):
+    """Where a step is longer than a block, the device would be waited for at each."""
+    probe = Probe(events, lambda epoch: [8] * 14, block_seconds=STEP_SECONDS / 4)
+    train(probe, 2, 14)
+    by_epoch = [[s for e, s, _ in probe.observed.blocks if e == epoch] for epoch in (1, 2)]
+    assert by_epoch[0] == [1, 4, 4, 4]  # behind the first step, and one to know how long it lasts
+    assert by_epoch[1] == [4, 4, 4, 2]
+
+
 def test_asynchronous_work_is_waited_for(events):
     """A step that only queues its work must be charged for it."""
     queued = []
