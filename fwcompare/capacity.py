@@ -5,15 +5,12 @@ Read in the parent, without any framework.
 
 from __future__ import annotations
 
-import os
 import resource
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Longest time that the driver's own tool may take.
-_TIMEOUT_SECONDS = 10.0
+from fwcompare import gpu
 
 
 @dataclass(frozen=True)
@@ -80,21 +77,9 @@ def _limit() -> Iterator[Capacity]:
 
 
 def of_gpu() -> Capacity | None:
-    """What the first visible NVIDIA device has free, by its driver's own tool."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    chosen = ["-i", visible] if visible else []
-    try:
-        ended = subprocess.run(
-            ["nvidia-smi", *chosen, "--query-gpu=memory.free", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=True,
-        )
-        mebibytes = int(ended.stdout.split()[0])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None
-    return Capacity(mebibytes * 2**20, "the GPU has free")
+    """What the first visible NVIDIA device has free."""
+    free = gpu.free_bytes()
+    return None if free is None else Capacity(free, "the GPU has free")
 
 
 def _text(path: Path) -> str:

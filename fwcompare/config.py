@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from fwcompare import __version__, capacity, metrics
+from fwcompare import __version__, capacity, gpu, metrics
 from fwcompare.capacity import Capacity
 from fwcompare.checkpoint import CHECKPOINT_FILE, read_header, require_fitting
 from fwcompare.data.batches import DataFolder
@@ -516,13 +516,13 @@ class Configuration:
         """``processes`` share the cores of this machine."""
         section = self.section("device")
         name = str(section.get("name"))
-        present = any(Path("/dev").glob("nvidia[0-9]*"))
         if name == "auto":
-            name = "cuda" if present else "cpu"
-        if name == "cuda" and not present and not self.elsewhere:
+            name = "cuda" if gpu.present() else "cpu"
+        elif name == "cuda" and not self.elsewhere and not gpu.present():
             raise RequestError(
-                "device=cuda: there is no NVIDIA device on this machine.",
-                "Choose device=cpu, or device=auto to take what is there.",
+                "device=cuda: there is no NVIDIA device here that this process may see.",
+                "Choose device=cpu, or device=auto to take what is there. 'nvidia-smi' and "
+                "CUDA_VISIBLE_DEVICES say which there are.",
             )
         cores = physical_cores()
         usable = len(os.sched_getaffinity(0))

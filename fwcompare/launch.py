@@ -91,6 +91,7 @@ WORKER_ROOMS = (
     "ranks.py",
     "footprint.py",
     "machine.py",
+    "gpu.py",
     "work.py",
     "data/__init__.py",
     "data/augment.py",

@@ -263,14 +263,26 @@ def room_for(made: Sweep, launcher: Launcher) -> Room:
     """
     threads = max((cell.spec.cores for cell in made.cells if cell.spec), default=1)
     room = launcher.room(threads, len(made.cells))
-    if made.criteria.timed and not room.own_cores and made.shared_cores == "refuse":
+    shared = shared_by_runs(made, launcher, room)
+    if made.criteria.timed and shared and made.shared_cores == "refuse":
+        instead = room.hint if not room.own_cores else "Run one at a time (hydra/launcher=basic)"
         raise RequestError(
-            f"hydra/launcher={launcher.name} would time runs that share cores ({room.words}), and "
-            "none of them would be told how fast it is.",
-            f"{room.hint}, or compare scores alone: compare.measure=accuracy. "
+            f"hydra/launcher={launcher.name} would time runs that share {shared} ({room.words}), "
+            "and none of them would be told how fast it is.",
+            f"{instead}, or compare scores alone: compare.measure=accuracy. "
             "sweep.shared_cores=mark times them all the same, and says so in the comparison.",
         )
     return room
+
+
+def shared_by_runs(made: Sweep, launcher: Launcher, room: Room) -> str:
+    """What runs that go on at a time would share; empty where each has its own."""
+    if not room.own_cores:
+        return "cores"
+    here = not launcher.elsewhere and room.at_once != 1
+    if here and any(cell.spec and cell.spec.device.name == "cuda" for cell in made.cells):
+        return "a GPU"
+    return ""
 
 
 def announce(launcher: Launcher, room: Room, made: Sweep, console: Console) -> None:
@@ -278,8 +290,8 @@ def announce(launcher: Launcher, room: Room, made: Sweep, console: Console) -> N
     if room.at_once == 1 and launcher.name in ("basic", "joblib"):
         return
     console.print(f"Launcher {launcher.name}: {room.words}.", style="dim", soft_wrap=True)
-    if made.criteria.timed and not room.own_cores:
-        text = "Warning: runs that share cores are timed; the comparison will call them noisy."
+    if made.criteria.timed and (shared := shared_by_runs(made, launcher, room)):
+        text = f"Warning: runs that share {shared} are timed; the comparison will call them noisy."
         console.print(Text(text, style="yellow"), soft_wrap=True)
 
 

@@ -88,12 +88,12 @@ class Crowd:
 
     #: The most at a time, of those that ran beside others.
     most: int = 1
-    #: How many of them shared cores.
+    #: How many of them shared cores or a GPU.
     sharing: int = 0
 
 
 def crowding(records: Iterable[RunRecord]) -> Crowd:
-    """Which runs went on beside others, by their times and cores.
+    """Which runs went on beside others, by their times, cores and GPUs.
 
     Those of which it is not known where they ran count as alone.
     """
@@ -103,13 +103,18 @@ def crowding(records: Iterable[RunRecord]) -> Crowd:
         if not (host := record.environment.get("host")):
             continue
         going_on = [other for other in beside.get(host, []) if other.ended_ms > record.started_ms]
-        own = set(record.environment.get("cores") or ())
         for other in going_on:
-            if own & set(other.environment.get("cores") or ()):
+            if _works_on(record) & _works_on(other):
                 sharing |= {record.run, other.run}
         beside[host] = [*going_on, record]
         most = max(most, len(beside[host]))
     return Crowd(most, len(sharing))
+
+
+def _works_on(record: RunRecord) -> set[Any]:
+    """What a run was given of its machine: cores by number, a GPU by its identity."""
+    device = (record.environment.get("gpu") or {}).get("uuid")
+    return {*(record.environment.get("cores") or ()), *([device] if device else [])}
 
 
 def noise(
@@ -276,7 +281,7 @@ def _crowd(crowd: Crowd, judged: _Judgement) -> None:
     judged.figures["runs_at_once"] = crowd.most
     if crowd.sharing:
         judged.figures["runs_sharing_cores"] = crowd.sharing
-        judged.add(NOISY, f"{crowd.sharing} runs shared their cores with others")
+        judged.add(NOISY, f"{crowd.sharing} runs shared their cores or GPU with others")
     else:
         judged.add(SOME, f"up to {crowd.most} runs went on at a time, each on cores of its own")
 

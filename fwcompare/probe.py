@@ -28,7 +28,7 @@ clock = time.perf_counter
 cpu_clock = time.process_time
 
 #: Fewest steps of a block. While it waits for the device, a process prepares no further step; were
-#: every long step waited for, an engine that prepares one in a twentieth of its time would lose 5 %.
+#: each long step waited for, an engine that prepares one in a twentieth of its time would lose 5 %.
 BLOCK_STEPS = 4
 
 #: Phases that are part of training, and go on where a run does.

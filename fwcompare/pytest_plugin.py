@@ -7,6 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 from fwcompare.launch import WarmPool
+from fwcompare.spec import DEVICES
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the suite be run on another device than the CPU."""
+    parser.addoption(
+        "--fwcompare-device",
+        choices=DEVICES,
+        default="cpu",
+        help="device on which fwcompare's conformance suite runs",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -62,7 +62,8 @@ def conformance(
 ) -> Callable[..., None]:
     """The conformance suite as one pytest function: ``test_conformance = conformance("jax")``.
 
-    It asks for the fixture ``warm``, a ``WarmPool``. Parts named in ``slow`` are marked so: that on
+    It asks for the fixture ``warm``, a ``WarmPool``, and runs on the device that pytest was given
+    as ``--fwcompare-device``, or else on the CPU. Parts named in ``slow`` are marked so: that on
     exported weights takes nearly half of all the time, and an engine whose layers are another's
     need not prove them as often.
     """
@@ -74,8 +75,11 @@ def conformance(
     ]
 
     @pytest.mark.parametrize("check", checks)
-    def test_conformance(check: Check, warm: WarmPool, tmp_path: Path) -> None:
-        wrong = check.attempt(Place(engine, reference, tmp_path, warm))
+    def test_conformance(
+        check: Check, warm: WarmPool, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> None:
+        device = request.config.getoption("--fwcompare-device")
+        wrong = check.attempt(Place(engine, reference, tmp_path, warm, device))
         assert not wrong, wrong
 
     return test_conformance

@@ -57,8 +57,8 @@ def _weighed(
     roofs = dict.fromkeys(_peak_notes(everyone, peaks))
     if crowd.sharing:
         remarks.append(
-            f"{crowd.sharing} runs shared their cores with others while they were timed: nothing "
-            "is to be concluded from speeds."
+            f"{crowd.sharing} runs shared their cores or GPU with others while they were timed: "
+            "nothing is to be concluded from speeds."
         )
     told = comparison.noted(*remarks, *roofs, f"Noise of the measurement: {judged}.")
     return replace(told, noise=judged)

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fwcompare import gpu
 from fwcompare.atomic import write_text
 from fwcompare.machine import Conditions, between, cpu_name, own_cores, snapshot
 from fwcompare.probe import Memory, Observed, Phase, Probe, clock, require_finite
@@ -123,7 +124,7 @@ class _Run:
             phases={name: asdict(phase) for name, phase in self.observed.phases.items()},
             digests=self.digests,
             versions=self.versions,
-            environment=_environment(self.conditions),
+            environment=_environment(self.spec.device.name, self.conditions),
             facts=self.facts | ({"resumed": self.resumed} if self.resumed else {}),
             warnings=self.warnings,
             samples=self.samples,
@@ -648,7 +649,7 @@ def _versions(modules: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _environment(conditions: Conditions | None) -> dict[str, Any]:
+def _environment(device: str, conditions: Conditions | None) -> dict[str, Any]:
     """The machine as the worker sees it, and how busy it was while the run trained."""
     found = {
         "platform": platform.platform(),
@@ -659,6 +660,8 @@ def _environment(conditions: Conditions | None) -> dict[str, Any]:
         "executable": sys.executable,
         "load_1m": os.getloadavg()[0],
     }
+    if device == "cuda":
+        found["gpu"] = gpu.described()
     return found | ({"conditions": conditions.to_json()} if conditions else {})
 
 

@@ -42,12 +42,17 @@ SAME_PREDICTIONS = LEAST["float64"][0]
 
 @dataclass(frozen=True)
 class Place:
-    """Where checks run: an engine, what it is held against, and warm workers."""
+    """Where checks run: an engine, what it is held against, warm workers, and the device."""
 
     engine: str
     reference: str
     root: Path
     pool: WarmPool
+    device: str = "cpu"
+
+    def case(self, case: Case, engine: str) -> RunSpec:
+        """The run of a case in one engine, on the device."""
+        return case_run(self.root, case, engine, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class _Ladder:
     case: Case
 
     def __call__(self, place: Place) -> str:
-        spec = case_run(place.root, self.case, place.reference)
+        spec = place.case(self.case, place.reference)
         verdict = prove(
             spec, [place.engine], place.reference, "float64", self.case.steps, pool=place.pool
         ).verdicts[0]
@@ -129,14 +134,14 @@ class _RoundTrip:
     case: Case
 
     def __call__(self, place: Place) -> str:
-        spec = case_run(place.root, self.case, place.engine)
+        spec = place.case(self.case, place.engine)
         if wrong := ask(place, spec, "export"):
             return wrong
         folder = place.root / spec.run
         outputs, weights = _left(folder, spec)
         source = str(folder / FINAL_WEIGHTS)
         for engine in dict.fromkeys((place.engine, place.reference)):
-            again = case_run(place.root, self.case, engine)
+            again = place.case(self.case, engine)
             again = again.but(
                 init=replace(again.init, source=source), training=replace(again.training, epochs=0)
             )
@@ -218,6 +223,7 @@ def _trained(place: Place, layers: list[dict[str, Any]]) -> RunSpec:
         optimizer=optimizer("adam"),
         scheduler=Scheduler(**SCHEDULERS[-1]),
         training={"epochs": 3, "batch_size": 24, "drop_last": False, "max_steps": 8},
+        device=place.device,
     )[0]
 
 
@@ -232,6 +238,7 @@ def _long_steps(place: Place) -> RunSpec:
         optimizer=optimizer("sgd", lr=1e-3),
         training={"epochs": 5, "batch_size": 64},
         step_losses=False,
+        device=place.device,
     )[0]
 
 
@@ -256,6 +263,7 @@ class _Dropped:
             optimizer=optimizer("sgd", lr=1e-30),
             training={"epochs": 24, "batch_size": 64},
             task="regression",
+            device=place.device,
         )[0]
 
 

@@ -105,6 +105,7 @@ def make_run(
     training: Mapping[str, Any] | None = None,
     step_losses: bool = True,
     threads: int = 1,
+    device: str = "cpu",
 ) -> tuple[RunSpec, Path]:
     """A spec and its run folder, weights drawn and everything in place for a worker."""
     engine_front = front(engine)
@@ -130,7 +131,7 @@ def make_run(
         dataset=Dataset("random", {}, str(data.path), data.meta["digest"]),
         optimizer=optimizer,
         scheduler=scheduler,
-        device=Device("cpu", threads),
+        device=Device(device, threads),
         precision=precision,
         execution=execution,
         semantics=semantics,
@@ -143,7 +144,9 @@ def make_run(
     return spec, folder
 
 
-def case_run(root: Path, case: Case, engine: str, execution: str = "native") -> RunSpec:
+def case_run(
+    root: Path, case: Case, engine: str, execution: str = "native", device: str = "cpu"
+) -> RunSpec:
     """The spec of a conformance case in one engine, with its data made under ``root``."""
     outputs = 2 if case.task == "regression" else 3
     shape = "x".join(map(str, case.input_shape))
@@ -169,5 +172,6 @@ def case_run(root: Path, case: Case, engine: str, execution: str = "native") -> 
         execution=execution,
         task=case.task,
         training={"epochs": 3, "max_steps": case.steps},
+        device=device,
     )
     return spec

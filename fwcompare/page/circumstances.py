@@ -24,6 +24,7 @@ def machine(evidence: Evidence) -> Grid:
         for heading, read in (
             ("processor", lambda record: record.environment.get("cpu")),
             ("system", lambda record: record.environment.get("platform")),
+            ("GPU", lambda record: _gpu(record.environment.get("gpu"))),
             ("cores given", lambda record: _joined(record.environment.get("cores"))),
             ("container", lambda record: record.environment.get("container")),
             ("governor", lambda record: _condition(record, "governor")),
@@ -49,6 +50,10 @@ def machine(evidence: Evidence) -> Grid:
 
 def _joined(values: Sequence[int] | None) -> str | None:
     return ", ".join(map(str, values)) if values else None
+
+
+def _gpu(found: Mapping[str, Any] | None) -> str | None:
+    return f"{found['name']}, driver {found['driver']}" if found else None
 
 
 def _condition(record: Any, name: str) -> Any:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fwcompare import __version__, damage, machine
+from fwcompare import __version__, damage, gpu, machine
 from fwcompare.capacity import of_machine
 from fwcompare.completion import Completion, check
 from fwcompare.compose import compose
@@ -153,10 +153,20 @@ def _machine() -> Iterator[Finding]:
         yield "CPU quota", f"{quota:g} cores' worth of time", few
     if (memory := of_machine()) is not None:
         yield "memory", f"{memory.words} {size_words(memory.bytes)}", ""
-    devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
-    yield "CUDA devices", ", ".join(devices) or "none: device=cuda is refused here", ""
+    yield "GPU", _gpu(), ""
     found = versions(("hydra-core", "omegaconf", "mlflow", "numpy", "safetensors"))
     yield "core packages", ", ".join(f"{key} {value}" for key, value in found.items()), ""
+
+
+def _gpu() -> str:
+    """The device that ``device=cuda`` takes."""
+    if not gpu.present():
+        return "none that is visible: device=cuda is refused here"
+    if (found := gpu.described()) is None:
+        return "one, of which nvidia-smi tells nothing"
+    memory = found["memory_mib"]
+    size = f", {size_words(memory * 2**20)}" if memory else ""
+    return f"{found['name']}{size}, driver {found['driver']}"
 
 
 def _activity() -> Iterator[Finding]:

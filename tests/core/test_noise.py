@@ -123,6 +123,16 @@ def test_runs_beside_one_another(runs, crowd):
     assert crowding(spans(*runs)) == crowd
 
 
+def test_runs_on_cores_of_their_own_may_share_a_gpu():
+    runs = spans((0, 5, "a", [0]), (4, 9, "a", [1]))
+    first, second = ({"name": "a GPU", "uuid": f"GPU-{n}"} for n in (1, 2))
+    for run in runs:
+        run.environment["gpu"] = first
+    assert crowding(runs) == Crowd(2, 2)
+    runs[1].environment["gpu"] = second
+    assert crowding(runs) == Crowd(2, 0)
+
+
 def test_a_crowd_is_told_and_shared_cores_are_noisy():
     assert noise({"a": arm(0.02)}, crowd=Crowd(2, 0)).verdict == SOME
     found = noise({"a": arm(0.02)}, crowd=Crowd(2, 2))

@@ -18,6 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from launched import every_core, read
 from stub_plugin import SHORT
 
+#: What the comparison of timed runs says that had not what they need for themselves.
+SHARED = "2 runs shared their cores or GPU with others while they were timed"
+
+#: Runs long enough to go on beside each other, however busy the machine is.
+LONG = "0=step:pause,1=step:pause"
+
 TWO = ("hydra.launcher.n_jobs=2", "compare.measure=accuracy")
 
 
@@ -51,9 +57,29 @@ def test_timed_runs_that_would_share_cores_are_refused_or_marked(sweep):
     # As many as have cores of their own is one here, and one needs no launcher's mark.
     swept = sweep("joblib", f"device.threads={every_core()}", "seed=0,1")
     assert "at a time" not in swept.said and "shared their cores" not in swept.said
-    swept = sweep("joblib", *both, "sweep.shared_cores=mark", "sweep.retry=all")
-    assert "2 runs shared their cores with others while they were timed" in swept.said
+    swept = sweep("joblib", *both, "sweep.shared_cores=mark", "sweep.retry=all", faults=LONG)
+    assert SHARED in " ".join(swept.said.split())
     assert "shared their cores" in swept.report
+
+
+def test_timed_runs_that_would_share_a_gpu_are_refused_or_marked(sweep, tmp_path):
+    """On cores of their own; the tool that tells of the GPU is made."""
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho 'A GPU, GPU-1, 580.1, 81920'\n")
+    tool.chmod(0o755)
+    path = f"{tool.parent}:/bin:/usr/bin"
+    cuda = ("device=cuda", "device.threads=1", "seed=0,1", "preflight.mode=skip")
+    both = (*cuda, "hydra.launcher.n_jobs=2")
+    swept = sweep("joblib", *both, code=2, PATH=path)
+    assert "share a GPU" in swept.said and "hydra/launcher=basic" in swept.said
+    assert "sweep.shared_cores=mark" in swept.said and not swept.listing
+    swept = sweep("joblib", *both, "sweep.shared_cores=mark", faults=LONG, PATH=path)
+    assert "runs that share a GPU are timed" in swept.said
+    assert SHARED in " ".join(swept.said.split())
+    swept = sweep("basic", *cuda, "sweep.retry=all", PATH=path)
+    assert "share a GPU" not in swept.said and "shared their cores" not in swept.said
+    assert {r.environment["gpu"]["name"] for r in swept.records.values()} == {"A GPU"}
 
 
 def test_ctrl_c_ends_every_run_and_leaves_its_record(site, cache, tmp_path):
