@@ -186,6 +186,15 @@ def known_engines() -> set[str]:
     return {*installed(), *absent}
 
 
+def no_gpu(option: str) -> RequestError:
+    """The refusal of an option that wants a GPU where none is to be seen."""
+    return RequestError(
+        f"{option}: there is no NVIDIA device here that this process may see.",
+        f"Choose {option.replace('cuda', 'cpu')}; device=auto takes what is there. 'nvidia-smi' "
+        "and CUDA_VISIBLE_DEVICES say which there are.",
+    )
+
+
 def require_ready(engine: str) -> None:
     """Nothing, for an engine that can be started in this interpreter.
 
@@ -519,11 +528,7 @@ class Configuration:
         if name == "auto":
             name = "cuda" if gpu.present() else "cpu"
         elif name == "cuda" and not self.elsewhere and not gpu.present():
-            raise RequestError(
-                "device=cuda: there is no NVIDIA device here that this process may see.",
-                "Choose device=cpu, or device=auto to take what is there. 'nvidia-smi' and "
-                "CUDA_VISIBLE_DEVICES say which there are.",
-            )
+            raise no_gpu("device=cuda")
         cores = physical_cores()
         usable = len(os.sched_getaffinity(0))
         threads = convert(int | None, section.get("threads"), "device.threads")

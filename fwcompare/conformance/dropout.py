@@ -26,9 +26,11 @@ def _rate(bench: Bench) -> tuple[float, list[str]]:
 
 
 def _on_ones(bench: Bench, seed: int | None = None) -> Bench:
-    """Inputs and targets of one, and a last layer that takes the mean of its inputs.
+    """Inputs and targets of one, and a last layer that takes a weighted mean of its inputs.
 
-    The error of an output is then that of the share kept, and its square is the loss.
+    The error of an output is then that of the weight kept, and its square is the loss. The weights
+    are all different: were they equal, the loss would tell how many inputs were dropped and not
+    which, and those of two steps would often be the same.
     """
     job = bench.job
     given = job.train
@@ -36,11 +38,15 @@ def _on_ones(bench: Bench, seed: int | None = None) -> Bench:
         np.ones(given.inputs.shape, given.inputs.dtype),
         np.ones(given.targets.shape, given.targets.dtype),
     )
-    weights = {
-        name: np.full_like(array, 1 / len(array)) for name, array in job.initial_weights.items()
-    }
+    weights = {name: _shares(array) for name, array in job.initial_weights.items()}
     spec = job.spec if seed is None else job.spec.but(seed=seed)
     return bench.but(spec=spec, train=train, initial_weights=weights)
+
+
+def _shares(array: np.ndarray) -> np.ndarray:
+    """Positive numbers of the array's shape that all differ and add up to one."""
+    random = np.random.default_rng(0).uniform(0.5, 1.5, array.shape)
+    return (random / random.sum()).astype(array.dtype)
 
 
 def _require_near(what: str, found: float, expected: float, deviation: float) -> None:
@@ -106,16 +112,17 @@ def _losses(bench: Bench) -> np.ndarray:
 def steps(bench: Bench) -> None:
     """Training itself: the expected loss, and a new mask at every step.
 
-    The output is the mean of n masked and scaled ones, so its variance, which is the expected
-    loss, is r / ((1 - r) n); the mean of m squared errors is off by sqrt(2 / m) of it.
+    The output is the sum of masked and scaled weights w, so its variance, which is the expected
+    loss, is r / (1 - r) times the sum of w squared; the mean of m squared errors is off by
+    sqrt(2 / m) of it.
     """
-    rate, names = _rate(bench)
+    rate, _ = _rate(bench)
     bench = _on_ones(bench)
     found = _losses(bench)
     if len(np.unique(found.round(14))) < len(found):
         raise Breach("two steps of training have the same loss: a mask was used again.")
-    masked = len(names) * math.prod(bench.job.graph.input_shape)
-    expected = rate / ((1 - rate) * masked)
+    (shares,) = bench.job.initial_weights.values()
+    expected = rate / (1 - rate) * float((shares**2).sum())
     errors = sum(sum(bench.job.feed.batch_sizes(epoch)) for epoch in bench.job.feed.epochs)
     _require_near(
         f"mean squared error under dropout of rate {rate:g}",

@@ -3,6 +3,7 @@
   fwcompare plugins
   fwcompare plugins check jax
   fwcompare plugins check jax --only dropout
+  fwcompare plugins check jax --device cuda
 
 A check holds an engine against the whole contract: every layer kind and every optimizer with every
 schedule against the reference in float64, weights that leave and come back, the rules of the probe,
@@ -21,9 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from fwcompare.config import published_engines, require_ready
+from fwcompare import gpu
+from fwcompare.config import no_gpu, published_engines, require_ready
 from fwcompare.errors import RequestError
 from fwcompare.plugin import distribution, front, installed, missing, versions
+from fwcompare.spec import DEVICES
 from fwcompare.terminal import stderr, stdout
 
 if TYPE_CHECKING:
@@ -39,15 +42,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="only checks whose part or name holds this"
     )
+    parser.add_argument("--device", choices=DEVICES, default="cpu", help="device to check it on")
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.what == "check":
-        return check(arguments.engine, arguments.reference, arguments.only)
+        return check(arguments.engine, arguments.reference, arguments.only, arguments.device)
     return show()
 
 
-def check(engine: str | None, reference: str, only: str) -> int:
+def check(engine: str | None, reference: str, only: str, device: str) -> int:
     """Run the conformance suite on one engine. Returns the exit code."""
     from fwcompare.conformance.suite import all_checks
 
@@ -57,24 +61,29 @@ def check(engine: str | None, reference: str, only: str) -> int:
         )
     for name in (engine, reference):
         require_ready(name)
+    if device == "cuda" and not gpu.present():
+        raise no_gpu("--device cuda")
     checks = [check for check in all_checks(engine, reference) if only in str(check)]
     if not checks:
         raise RequestError(
             f"No check has '{only}' in its part or name.",
             f"Parts: {', '.join(dict.fromkeys(c.part for c in all_checks(engine, reference)))}.",
         )
-    wrong = _attempt(checks, engine, reference)
+    wrong = _attempt(checks, engine, reference, device)
     console = stdout()
     for failed, reason in wrong:
         console.print(Text(f"{failed}: ", style="bold red") + Text(reason), soft_wrap=True)
     console.print(_summary(checks, wrong))
     held = len(checks) - len(wrong)
     against = "as the reference" if engine == reference else f"against {reference}"
-    console.print(f"{engine}: {held} of {len(checks)} checks hold {against}.", soft_wrap=True)
+    on = " on the GPU" if device == "cuda" else ""
+    console.print(f"{engine}: {held} of {len(checks)} checks hold {against}{on}.", soft_wrap=True)
     return 1 if wrong else 0
 
 
-def _attempt(checks: Sequence[Check], engine: str, reference: str) -> list[tuple[Check, str]]:
+def _attempt(
+    checks: Sequence[Check], engine: str, reference: str, device: str
+) -> list[tuple[Check, str]]:
     """Run checks with progress on the terminal; those that do not hold, each with what is wrong."""
     from fwcompare.conformance.suite import Place
     from fwcompare.launch import WarmPool
@@ -94,7 +103,7 @@ def _attempt(checks: Sequence[Check], engine: str, reference: str) -> list[tuple
         WarmPool() as pool,
         progress,
     ):
-        place = Place(engine, reference, Path(root), pool)
+        place = Place(engine, reference, Path(root), pool, device)
         task = progress.add_task(engine, total=len(checks), now="")
         for each in checks:
             progress.update(task, now=str(each))

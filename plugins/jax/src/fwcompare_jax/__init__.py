@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
+from fwcompare import xla
 from fwcompare.footprint import XLA_FOOTPRINT, Footprint
 from fwcompare.plugin import Format, NativeSide
 from fwcompare.ranks import Ranks
@@ -41,6 +42,7 @@ class JaxFront:
             "JAX_DEFAULT_MATMUL_PRECISION": "highest",
             # float32 is float32, whatever the variables of the user's shell allow.
             "NVIDIA_TF32_OVERRIDE": "0",
+            **xla.exact(spec),
         }
 
     def meeting(self, ranks: Ranks) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
+from fwcompare import xla
 from fwcompare.footprint import XLA_FOOTPRINT, Footprint, Keep
 from fwcompare.plugin import Format, NativeSide
 from fwcompare.ranks import Ranks
@@ -137,6 +138,7 @@ def _jax_environment(spec: RunSpec) -> dict[str, str]:
         # On a GPU the default multiplies float32 in TF32; on a CPU this changes nothing.
         "JAX_DEFAULT_MATMUL_PRECISION": "highest",
         **STRICT_FLOAT32,
+        **xla.exact(spec),
     }
 
 

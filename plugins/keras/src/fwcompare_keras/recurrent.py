@@ -79,6 +79,15 @@ class Gru(layers.GRU):
 _ATTRIBUTES = {"gru": {"bias": "input_bias"}}
 
 
+def _use_cudnn() -> bool | str:
+    """Whether Keras may take NVIDIA's kernels on a GPU; ``auto`` is its own choice.
+
+    On JAX they are not there in float64, which it finds out only when it compiles.
+    """
+    exact = keras.config.floatx() == "float64"
+    return False if keras.config.backend() == "jax" and exact else "auto"
+
+
 class Recurrent:
     """A stack of recurrent layers, called one after another."""
 
@@ -92,7 +101,9 @@ class Recurrent:
     def _layer(self, position: int) -> keras.layers.Layer:
         last = position == self.kind.layers - 1
         made = self.natives[self.kind.kind](
-            self.kind.units, return_sequences=not last or self.kind.returns == "all"
+            self.kind.units,
+            return_sequences=not last or self.kind.returns == "all",
+            use_cudnn=_use_cudnn(),
         )
         return layers.Bidirectional(made) if self.kind.bidirectional else made
 

@@ -37,6 +37,8 @@ class Rule:
     #: The fastest of PyTorch's implementations. All give the same numbers: in float64 each follows
     #: its formula to 5e-16 over 100 steps.
     implementation: Mapping[str, bool] = field(default_factory=lambda: {"fused": True})
+    #: Kinds of device on which that one is there.
+    devices: tuple[str, ...] = ("cpu", "cuda")
 
 
 def _momentum(options: Any) -> dict[str, Any]:
@@ -70,7 +72,7 @@ OPTIMIZERS: dict[str, Rule] = {
         constants=_rmsprop,
         implementation={"foreach": True},
     ),
-    "adagrad": Rule(optim.Adagrad, {"sum": "accumulator"}, constants=_adagrad),
+    "adagrad": Rule(optim.Adagrad, {"sum": "accumulator"}, constants=_adagrad, devices=("cpu",)),
 }
 
 #: Where decay is decoupled or not is for these a choice between two native optimizers.
@@ -145,6 +147,7 @@ class Update:
         tensors = dict.fromkeys(place.tensor for _, place in model.trainable())
         self.parameters = [_parameter(tensor) for tensor in tensors]
         native, decays_itself = self.rule.native, True
+        fused &= all(tensor.device.type in self.rule.devices for tensor in self.parameters)
         self.implementation = self.rule.implementation if fused else {"foreach": True}
         arguments = {**self.rule.stated(options), **self.implementation}
         if aligned:

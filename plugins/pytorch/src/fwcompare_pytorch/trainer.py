@@ -227,7 +227,7 @@ class PyTorchTrainer:
         return audit.settings(self.model, self.update)
 
     def draw(self) -> Weights:
-        with torch.random.fork_rng([]):
+        with self.undisturbed():
             return self.model.fresh().weights()
 
     def facts(self) -> dict[str, Any]:
