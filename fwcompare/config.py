@@ -366,9 +366,9 @@ class Configuration:
         )
 
     def _with_expectation(self, spec: RunSpec) -> RunSpec:
-        """The spec with what is expected of its run, for the record; nothing where it is not
-        looked at."""
-        if self.preflight.mode == "skip":
+        """The spec with what is expected of its process, for the record; nothing where it is not
+        looked at, or where most of it is in a GPU's memory."""
+        if self.preflight.mode == "skip" or spec.device.name == "cuda":
             return spec
         found = self.subject(spec).expected(footprint(front(spec.framework.name)))
         peak = found.peak * spec.distributed.processes
@@ -776,11 +776,11 @@ class Configuration:
 
     def find_graph(self, name: str) -> Path:
         """The layer file of a model: an absolute path, or one in a ``model`` folder of the
-        search path."""
+        search path or else in the working directory."""
         path = user_path(name)
         if path.is_absolute():
             return path
-        places = [Path(source) / "model" / path for source in self.sources]
+        places = [*(Path(source) / "model" / path for source in self.sources), Path.cwd() / path]
         for place in places:
             if place.is_file():
                 return place

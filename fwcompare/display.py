@@ -145,7 +145,7 @@ class Display(AbstractContextManager["Display"]):
             Text(f"[{self.done:>{width}}/{self.total}] ", style="dim") if self.total > 1 else Text()
         )
         line.append(f"{label:<28} ")
-        line.append(f"{record.status:<12}", style="green" if record.ok else "red")
+        line.append(f"{record.status:<11} ", style="green" if record.ok else "red")
         metrics = record.metrics
         keys = (f"test/{name}" for name in METRICS)
         quoted = [key for key in keys if key in metrics]

@@ -33,6 +33,8 @@ _SCORE_RANK = 2
 #: The highest rank of a column.
 _MOST_RANK = 5
 
+_DEVICE_MEMORY = "memory/peak_device_mib"
+
 _STANDING_STYLES = {
     "proven": "green",
     "tuned": "yellow",
@@ -64,6 +66,10 @@ def _median(key: str) -> Callable[[Row], str]:
 def _peak_share(row: Row) -> str:
     share = row.metrics.get(PEAK_SHARE)
     return f"{share.median:.1%}" if share else "–"
+
+
+def _has(comparison: Comparison, metric: str) -> bool:
+    return any(metric in row.metrics for row in comparison.rows)
 
 
 def _score(metric: str, ranges: bool) -> Callable[[Row], str]:
@@ -128,8 +134,17 @@ def columns(comparison: Comparison, ranges: bool = True, folded: bool = False) -
         Column("total s", _median("time/total_s"), rank=3),
         Column("predict/s", _median("perf/predict_samples_per_s"), rank=5),
         Column(f"batch-1{fold}ms", _median("perf/predict_ms_batch1_p50"), rank=5),
-        Column(f"of peak{fold}FLOP/s", _peak_share, rank=5),
+        *(
+            [Column(f"of peak{fold}FLOP/s", _peak_share, rank=5)]
+            if _has(comparison, PEAK_SHARE)
+            else []
+        ),
         Column(f"peak{fold}MiB", _median("memory/peak_rss_mib"), rank=4),
+        *(
+            [Column(f"on the{fold}GPU", _median(_DEVICE_MEMORY), rank=4)]
+            if _has(comparison, _DEVICE_MEMORY)
+            else []
+        ),
         Column(
             "proof",
             lambda row: row.standing.state.replace(" ", fold),

@@ -34,6 +34,7 @@ _SHOWN = (
     ("perf/predict_samples_per_s", "prediction, samples/s"),
     ("perf/predict_ms_batch1_p50", "prediction at batch 1, ms"),
     ("memory/peak_rss_mib", "peak memory, MiB"),
+    ("memory/peak_device_mib", "peak memory of the GPU, MiB"),
     ("perf/cpu_cores_used", "cores used in training"),
 )
 

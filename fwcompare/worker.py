@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -268,11 +269,25 @@ def lacks_memory(text: str) -> bool:
     return any(mark in text.lower() for mark in _OUT_OF_MEMORY)
 
 
+#: What makes text coloured or bold on a terminal.
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def _in_one_line(error: Exception) -> str:
+    """The first line of a message; with the next one where it says only that there is one."""
+    text = _COLOURS.sub("", str(error))
+    lines = [plain(line.strip()) for line in text.splitlines() if line.strip()]
+    if not lines:
+        return plain(repr(error))
+    # "Failed, because:", and "Exception encountered when calling Dense.call()." in Keras
+    return " ".join(lines[:2]) if lines[0].endswith((":", "().")) else lines[0]
+
+
 def _classify(error: Exception) -> tuple[str, str]:
     """Status and one-line reason of an exception."""
     from fwcompare.errors import DivergedError, RunError, UnsupportedError
 
-    first = plain((str(error).strip() or repr(error)).splitlines()[0])
+    first = _in_one_line(error)
     if isinstance(error, UnsupportedError):
         return "unsupported", first
     if isinstance(error, DivergedError):

@@ -1,4 +1,4 @@
-"""What XLA must be told so that its engines compute what is declared; JAX and Keras on JAX use it."""
+"""What XLA must be told so that JAX and Keras on it compute what is declared."""
 
 from __future__ import annotations
 

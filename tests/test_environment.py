@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fwcompare import launch, testing
@@ -56,3 +58,15 @@ def test_cores_and_threads_are_the_same_for_all(specs, threads):
     assert all(own == first for own in found.values()), found
     assert first["OMP_NUM_THREADS"] == str(threads)
     assert len(first[CORES].split(",")) == min(threads, len(launch.worker_cores(threads)))
+
+
+@pytest.mark.parametrize("engine", ["jax", "keras_jax"])
+def test_xla_rounds_no_factor_in_float64_on_a_gpu(engine, specs, monkeypatch):
+    """One of its passes would take the momentum times a float32; the user's own flags stay."""
+    monkeypatch.setenv("XLA_FLAGS", "--own")
+    spec = specs[engine]
+    assert "XLA_FLAGS" not in front(engine).environment(spec)
+    cuda = spec.but(device=replace(spec.device, name="cuda"))
+    flags = front(engine).environment(cuda)["XLA_FLAGS"]
+    assert flags.split()[0] == "--own" and "--xla_disable_hlo_passes=" in flags
+    assert "XLA_FLAGS" not in front(engine).environment(cuda.but(precision="float32"))

@@ -46,7 +46,8 @@ def _on_ones(bench: Bench, seed: int | None = None) -> Bench:
 def _shares(array: np.ndarray) -> np.ndarray:
     """Positive numbers of the array's shape that all differ and add up to one."""
     random = np.random.default_rng(0).uniform(0.5, 1.5, array.shape)
-    return (random / random.sum()).astype(array.dtype)
+    shares: np.ndarray = (random / random.sum()).astype(array.dtype)
+    return shares
 
 
 def _require_near(what: str, found: float, expected: float, deviation: float) -> None:

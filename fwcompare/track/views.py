@@ -73,6 +73,7 @@ _CHARTS = {
         "perf/step_ms_median",
         "time/first_step_s",
         "memory/peak_rss_mib",
+        "memory/peak_device_mib",
         "test/accuracy",
         "test/micro_f1",
         "test/perplexity",
