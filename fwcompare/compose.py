@@ -8,13 +8,14 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwcompare.errors import FwcompareError, RequestError, UnsupportedError, shown, unknown
 from fwcompare.launchers import EXTRAS, not_installed
 from fwcompare.limits import user_path
+from fwcompare.safe_yaml import read_yaml
 
 if TYPE_CHECKING:
     from fwcompare.config import Configuration
@@ -226,6 +227,45 @@ def _missing_config(error: Any) -> FwcompareError:
     return RequestError(str(error).splitlines()[0] if str(error) else "A config file is missing.")
 
 
+def _unknown_option(option: str, given: Sequence[str]) -> RequestError:
+    """The options beside the one that there is not, and the choices of its group that have it."""
+    known = _known_under(given)
+    parent = option.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == parent]
+    found = unknown("option", option, siblings or [n for n in known if "." not in n])
+    if elsewhere := _choices_with(option):
+        having = " and ".join(filter(None, [", ".join(elsewhere[:-1]), elsewhere[-1]]))
+        return RequestError(found.message, f"It belongs to {having}. {found.hint}")
+    return found
+
+
+def _known_under(given: Sequence[str]) -> list[str]:
+    """Every option under the choices of groups that were given, or else under the default ones."""
+    firsts = (re.fullmatch(r"([\w/]+=[\w-]+)(,[\w-]+)*", option) for option in given)
+    chosen = [first[1] for first in firsts if first]
+    folders = [after for before, after in pairwise(given) if before in ("--config-dir", "-cd")]
+    folders += [option.partition("=")[2] for option in given if option.startswith("--config-dir=")]
+    for choices in ([*chosen, *search_path(next(iter(folders), None))], chosen, []):
+        try:
+            return known_options(choices)
+        except Exception:  # what was given may be wrong in more than one way
+            continue
+    return []
+
+
+def _choices_with(option: str) -> list[str]:
+    """The choices of an option's group that have it, as one gives them."""
+    group, _, path = option.partition(".")
+    folder = Path(str(resources.files(CONFIG_MODULE))) / group
+    if not path or not group.isidentifier() or not folder.is_dir():
+        return []
+    return [
+        f"{group}={file.stem}"
+        for file in sorted(folder.glob("*.yaml"))
+        if path in _flat(read_yaml(file) or {}, "")
+    ]
+
+
 def _composition(error: BaseException, given: Sequence[str]) -> RequestError:
     text = str(error).removeprefix("RequestError raised while resolving interpolation: ")
     if text.startswith("Config group override must be"):  # Hydra does not say which
@@ -236,15 +276,7 @@ def _composition(error: BaseException, given: Sequence[str]) -> RequestError:
             "`fwcompare --help` lists groups and choices.",
         )
     if match := re.search(r"Could not override '([^']+)'", text):
-        option = match[1]
-        try:
-            known = known_options()
-        except Exception:
-            known = []
-        parent = option.rpartition(".")[0]
-        siblings = [name for name in known if name.rpartition(".")[0] == parent]
-        found = unknown("option", option, siblings or [n for n in known if "." not in n])
-        return RequestError(found.message, found.hint)
+        return _unknown_option(match[1], given)
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return RequestError(
             f"'{match[1]}' holds several values.",

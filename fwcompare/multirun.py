@@ -648,7 +648,7 @@ def _cell(config: Any, overrides: list[str], loader: Any, base: Configuration, s
     except Exception as error:
         refusal = unsupported_cell(error)
         if refusal is None:
-            wrong = translate(error)
+            wrong = translate(error, overrides)
             if isinstance(wrong, RequestError):
                 shown = " ".join(o for o in overrides if not o.startswith("hydra."))
                 raise RequestError(f"In the cell '{shown}': {wrong.message}", wrong.hint) from error

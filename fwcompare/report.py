@@ -141,7 +141,7 @@ def columns(comparison: Comparison, ranges: bool = True, folded: bool = False) -
         ),
         Column(f"peak{fold}MiB", _median("memory/peak_rss_mib"), rank=4),
         *(
-            [Column(f"on the{fold}GPU", _median(_DEVICE_MEMORY), rank=4)]
+            [Column(f"GPU{fold}MiB", _median(_DEVICE_MEMORY), rank=4)]
             if _has(comparison, _DEVICE_MEMORY)
             else []
         ),

@@ -23,6 +23,12 @@ TOGETHER = ["distributed=data_parallel"]
 
 CASES = [
     (["optimizer.lrr=1"], ["optimizer.lrr", "Did you mean 'optimizer.lr'"]),
+    (["optimizer=momentum", "optimizer.momentun=1"], ["Did you mean 'optimizer.momentum'"]),
+    (
+        ["optimizer=sgd", "optimizer.momentum=1"],
+        ["belongs to optimizer=momentum and optimizer=nesterov", "optimizer.lr"],
+    ),
+    (["-m", "optimizer=momentum,sgd", "optimizer.momentun=1"], ["'optimizer.momentum'"]),
     (["modle=cnn"], ["modle", "Did you mean 'model'"]),
     (["+extra=1"], ["extra"]),
     (["+optimizer.extra=1"], ["optimizer.extra"]),
@@ -140,7 +146,7 @@ CASES = [
 
 @pytest.mark.parametrize(("arguments", "words"), CASES, ids=[" ".join(case[0]) for case in CASES])
 def test_one_clear_message(cli, tmp_path, arguments, words):
-    ended = cli(*arguments)
+    ended = cli(*arguments, CUDA_VISIBLE_DEVICES="-1")
     said = ended.stdout + ended.stderr
     assert ended.returncode == 2, said
     assert "Traceback" not in said
