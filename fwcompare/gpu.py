@@ -6,7 +6,6 @@ It is the first that the process may see: ``CUDA_VISIBLE_DEVICES`` may name othe
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +61,8 @@ def _hidden() -> bool:
 
 def _ask(columns: str) -> str | None:
     """What the tool prints of the first visible device; None where it is absent or fails."""
+    import subprocess  # which no run on a CPU needs
+
     if _hidden():
         return None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
