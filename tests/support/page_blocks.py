@@ -22,6 +22,7 @@ REASONS = (
     "it takes minutes",
     "it needs a server",
     "it needs several machines",
+    "it needs a GPU",
     "it needs another interpreter",
 )
 
