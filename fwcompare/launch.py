@@ -90,6 +90,7 @@ WORKER_ROOMS = (
     "probe.py",
     "ranks.py",
     "footprint.py",
+    "xla.py",
     "machine.py",
     "gpu.py",
     "work.py",
