@@ -39,9 +39,9 @@ A ratio is the geometric mean over {rounds} pairs, with a 95 % t interval of the
 is `met` when the ratio is not above it, `exceeded` when the interval is above it by more than the
 farther end of the A/A interval, and otherwise `within noise`.
 
-The one cure that costs is that of layer norm in `jax`, which `gpt_small` shows: Flax's own takes the
-variance as E[x²] − E[x]², in float32 wrong for numbers far from zero, and aligned semantics have it
-taken in two passes (`use_fast_variance=False`), as every other engine does.
+The one cure that costs is that of layer norm in `jax`, which `gpt_small` shows: Flax's own takes
+the variance as E[x²] − E[x]², in float32 wrong for numbers far from zero, and aligned semantics
+have it taken in two passes (`use_fast_variance=False`), as every other engine does.
 
 How it is measured:
 
