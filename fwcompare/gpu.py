@@ -32,7 +32,7 @@ def present() -> bool:
     """
     if _hidden():
         return False
-    return any(Path("/dev").glob("nvidia[0-9]*")) or _ask("uuid") is not None
+    return any(Path("/dev").glob("nvidia[0-9]*")) or bool((_ask("uuid") or "").strip())
 
 
 def free_bytes() -> int | None:
