@@ -9,10 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from fwcompare.errors import RequestError
+from fwcompare.launchers import Room
 from fwcompare.launchers.cores import own_cores
+from fwcompare.multirun import room_for
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from launched import every_core, read
@@ -62,8 +66,35 @@ def test_timed_runs_that_would_share_cores_are_refused_or_marked(sweep):
     assert "shared their cores" in swept.report
 
 
-def test_timed_runs_that_would_share_a_gpu_are_refused_or_marked(sweep, tmp_path):
-    """On cores of their own; the tool that tells of the GPU is made."""
+def timed(device: str, shares: str = "refuse"):
+    """What is asked of a sweep with one cell before its runs are begun."""
+    spec = SimpleNamespace(device=SimpleNamespace(name=device), cores=1)
+    return SimpleNamespace(
+        cells=[SimpleNamespace(spec=None), SimpleNamespace(spec=spec)],
+        criteria=SimpleNamespace(timed=True),
+        shared_cores=shares,
+    )
+
+
+def roomy(at_once: int | None, elsewhere: bool = False):
+    """A launcher that gives each run cores of its own."""
+    room = Room(at_once, True, f"{at_once} at a time")
+    return SimpleNamespace(name="made", elsewhere=elsewhere, room=lambda threads, jobs: room)
+
+
+def test_runs_on_cores_of_their_own_would_share_the_one_gpu():
+    with pytest.raises(RequestError, match="share a GPU") as refused:
+        room_for(timed("cuda"), roomy(2))
+    assert "hydra/launcher=basic" in refused.value.hint
+    assert "sweep.shared_cores=mark" in refused.value.hint
+    assert room_for(timed("cuda", "mark"), roomy(2)).at_once == 2
+    assert room_for(timed("cuda"), roomy(1)).at_once == 1
+    assert room_for(timed("cpu"), roomy(2)).at_once == 2
+    assert room_for(timed("cuda"), roomy(None, elsewhere=True)).at_once is None
+
+
+def test_timed_runs_that_shared_a_gpu_are_marked(sweep, tmp_path):
+    """The tool that tells of the GPU is made."""
     tool = tmp_path / "bin" / "nvidia-smi"
     tool.parent.mkdir()
     tool.write_text("#!/bin/sh\necho 'A GPU, GPU-1, 580.1, 81920'\n")
@@ -71,11 +102,8 @@ def test_timed_runs_that_would_share_a_gpu_are_refused_or_marked(sweep, tmp_path
     path = f"{tool.parent}:/bin:/usr/bin"
     cuda = ("device=cuda", "device.threads=1", "seed=0,1", "preflight.mode=skip")
     both = (*cuda, "hydra.launcher.n_jobs=2")
-    swept = sweep("joblib", *both, code=2, PATH=path)
-    assert "share a GPU" in swept.said and "hydra/launcher=basic" in swept.said
-    assert "sweep.shared_cores=mark" in swept.said and not swept.listing
     swept = sweep("joblib", *both, "sweep.shared_cores=mark", faults=LONG, PATH=path)
-    assert "runs that share a GPU are timed" in swept.said
+    assert "runs that share" in swept.said and "are timed" in swept.said
     assert SHARED in " ".join(swept.said.split())
     swept = sweep("basic", *cuda, "sweep.retry=all", PATH=path)
     assert "share a GPU" not in swept.said and "shared their cores" not in swept.said
