@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import shutil
+import base64
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from browsing import BEYOND, UNDRAWN, Browser
 
 pytestmark = pytest.mark.system
 
@@ -17,28 +21,17 @@ HOSTILE = (
     "<img src=x onerror=\"document.title='taken'\">",
 )
 
-PREFERS_DARK = "--blink-settings=preferredColorScheme=0"
+#: The colours of the labels of axes.
+LABELS = (
+    "return [...document.querySelectorAll('.ytick text')].map(text => getComputedStyle(text).fill)"
+)
 
 
-@pytest.fixture
-def chromium(tmp_path):
-    """A function that opens a file in a fresh Chromium, and returns what it prints and its log."""
-    program = shutil.which("chromium")
-    assert program, "tests/system/install-debian-packages installs it"
-
-    def run(path: Path, *options: str) -> tuple[str, str]:
-        ended = subprocess.run(
-            [
-                program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-                "--no-first-run", "--disable-background-networking", "--disable-component-update",
-                "--disable-sync", "--enable-logging=stderr", f"--user-data-dir={tmp_path}/profile",
-                "--virtual-time-budget=30000", *options, path.as_uri(),
-            ],
-            capture_output=True, text=True, timeout=120, check=True,
-        )  # fmt: skip
-        return ended.stdout, ended.stderr
-
-    return run
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    made = Browser(tmp_path_factory.mktemp("profile"), None)
+    yield made
+    made.driver.quit()
 
 
 @pytest.fixture
@@ -50,28 +43,45 @@ def written(make_sweep, page, tmp_path):
     return path, source.count('class="plot"')
 
 
-def test_every_figure_is_drawn_and_nothing_else_runs(chromium, written):
+def prefer(browser: Browser, scheme: str) -> None:
+    """Be a reader who prefers light or dark pages."""
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def drawn(browser: Browser, path: Path) -> int:
+    """Open a page whole, and wait for its figures; returns how many surfaces they drew on."""
+    browser.open(path.as_uri(), width=1280, height=20_000)
+    browser.wait("figures", lambda: browser.all(".main-svg"))
+    browser.wait("every figure", lambda: browser.driver.execute_script(UNDRAWN) == 0)
+    return len(browser.all(".main-svg"))
+
+
+def test_every_figure_is_drawn_and_nothing_else_runs(browser, written):
     path, figures = written
-    document, log = chromium(path, "--dump-dom", "--window-size=1280,20000")
-    assert document.count('class="main-svg"') >= figures > 10
-    assert document.count("<title>made – fwcompare</title>") == 1
-    assert "Refused to" not in log and "Uncaught" not in log, log
+    assert drawn(browser, path) >= figures > 10
+    assert browser.driver.title == "made – fwcompare"
+    assert browser.complaints() == []
 
 
-def test_colours_follow_the_reader_s_scheme(chromium, written):
+def test_colours_follow_the_reader_s_scheme(browser, written):
     path, _ = written
     ink = {"light": "rgb(24, 26, 31)", "dark": "rgb(232, 234, 239)"}
-    for scheme, option in (("light", "--hide-scrollbars"), ("dark", PREFERS_DARK)):
-        document, _ = chromium(path, "--dump-dom", "--window-size=1280,20000", option)
-        labels = re.findall(r'class="ytick"><text[^>]*fill: (rgb\([^)]*\))', document)
-        assert set(labels) == {ink[scheme]}
+    for scheme, colour in ink.items():
+        prefer(browser, scheme)
+        drawn(browser, path)
+        assert set(browser.driver.execute_script(LABELS)) == {colour}
 
 
-def test_print_has_every_figure(chromium, written, tmp_path):
+def test_print_has_every_figure(browser, written, tmp_path):
     """Also those that were never on the screen."""
     path, _ = written
+    prefer(browser, "dark")
+    browser.open(path.as_uri(), width=400, height=400)
+    assert browser.driver.execute_script(UNDRAWN) > 0, "all of it is on the screen"
     printed = tmp_path / "report.pdf"
-    chromium(path, f"--print-to-pdf={printed}", PREFERS_DARK, "--window-size=400,400")
+    answer = browser.driver.execute_cdp_cmd("Page.printToPDF", {})
+    printed.write_bytes(base64.b64decode(answer["data"]))
     text = subprocess.run(
         ["pdftotext", printed, "-"], capture_output=True, text=True, check=True
     ).stdout
@@ -79,15 +89,9 @@ def test_print_has_every_figure(chromium, written, tmp_path):
         assert f"\n{axis}\n" in text, "the axes of figures, of the first and of the last"
 
 
-def test_it_fits_a_phone(chromium, written, tmp_path):
+def test_it_fits_a_phone(browser, written):
     """Nothing but a table, in its own scroller, is wider than the screen."""
     path, _ = written
-    frame = tmp_path / "phone.html"
-    frame.write_text(
-        f'<iframe width=390 height=20000 src="{path.name}"></iframe><script>'
-        "onload = () => { const own = document.querySelector('iframe').contentDocument; "
-        "document.title = own.documentElement.scrollWidth <= 390 ? 'fits' : 'too wide'; }</script>",
-        encoding="utf-8",
-    )
-    document, _ = chromium(frame, "--dump-dom", "--allow-file-access-from-files")
-    assert "<title>fits</title>" in document
+    browser.open(path.as_uri(), width=390, height=20_000)
+    browser.wait("every figure", lambda: browser.driver.execute_script(UNDRAWN) == 0)
+    assert browser.driver.execute_script(BEYOND) == 0

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.system
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from browsing import BEYOND, UNDRAWN
 
-#: How far the page reaches beyond its window, and whether every figure has been drawn.
-BEYOND = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-UNDRAWN = "return document.querySelectorAll('.plot:not(:has(.main-svg))').length"
+pytestmark = pytest.mark.system
 
 
 @pytest.mark.parametrize("width", [1280, 390])
