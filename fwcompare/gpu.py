@@ -30,7 +30,7 @@ def present() -> bool:
     Device files stand for it; where Linux is a guest of Windows there are none, and the driver's
     tool is asked.
     """
-    if _hidden():
+    if _visible() is None:
         return False
     return any(Path("/dev").glob("nvidia[0-9]*")) or bool((_ask("uuid") or "").strip())
 
@@ -54,18 +54,23 @@ def described() -> dict[str, Any] | None:
     return found | {"memory_mib": int(memory) if memory.isdigit() else None}
 
 
-def _hidden() -> bool:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible is not None and visible.split(",")[0].strip() in _HIDDEN
+def _visible() -> str | None:
+    """The first device that the process may see, as the tool takes it: empty where none is named,
+    for the machine's first; None where all are hidden."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return ""
+    first = named.split(",")[0].strip()
+    return None if first in _HIDDEN else first
 
 
 def _ask(columns: str) -> str | None:
     """What the tool prints of the first visible device; None where it is absent or fails."""
     import subprocess  # which no run on a CPU needs
 
-    if _hidden():
+    visible = _visible()
+    if visible is None:
         return None
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     chosen = ["-i", visible] if visible else []
     try:
         ended = subprocess.run(

@@ -103,8 +103,9 @@ def crowding(records: Iterable[RunRecord]) -> Crowd:
         if not (host := record.environment.get("host")):
             continue
         going_on = [other for other in beside.get(host, []) if other.ended_ms > record.started_ms]
+        own = _works_on(record)
         for other in going_on:
-            if _works_on(record) & _works_on(other):
+            if own & _works_on(other):
                 sharing |= {record.run, other.run}
         beside[host] = [*going_on, record]
         most = max(most, len(beside[host]))

@@ -68,8 +68,9 @@ def _peak_share(row: Row) -> str:
     return f"{share.median:.1%}" if share else "–"
 
 
-def _has(comparison: Comparison, metric: str) -> bool:
-    return any(metric in row.metrics for row in comparison.rows)
+def _where(comparison: Comparison, metric: str, column: Column) -> list[Column]:
+    """The column, where any row has the metric that it shows."""
+    return [column] if any(metric in row.metrics for row in comparison.rows) else []
 
 
 def _score(metric: str, ranges: bool) -> Callable[[Row], str]:
@@ -134,16 +135,10 @@ def columns(comparison: Comparison, ranges: bool = True, folded: bool = False) -
         Column("total s", _median("time/total_s"), rank=3),
         Column("predict/s", _median("perf/predict_samples_per_s"), rank=5),
         Column(f"batch-1{fold}ms", _median("perf/predict_ms_batch1_p50"), rank=5),
-        *(
-            [Column(f"of peak{fold}FLOP/s", _peak_share, rank=5)]
-            if _has(comparison, PEAK_SHARE)
-            else []
-        ),
+        *_where(comparison, PEAK_SHARE, Column(f"of peak{fold}FLOP/s", _peak_share, rank=5)),
         Column(f"peak{fold}MiB", _median("memory/peak_rss_mib"), rank=4),
-        *(
-            [Column(f"GPU{fold}MiB", _median(_DEVICE_MEMORY), rank=4)]
-            if _has(comparison, _DEVICE_MEMORY)
-            else []
+        *_where(
+            comparison, _DEVICE_MEMORY, Column(f"GPU{fold}MiB", _median(_DEVICE_MEMORY), rank=4)
         ),
         Column(
             "proof",

@@ -49,17 +49,10 @@ def prefer(browser: Browser, scheme: str) -> None:
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
 
-def drawn(browser: Browser, path: Path) -> int:
-    """Open a page whole, and wait for its figures; returns how many surfaces they drew on."""
-    browser.open(path.as_uri(), width=1280, height=20_000)
-    browser.wait("figures", lambda: browser.all(".main-svg"))
-    browser.wait("every figure", lambda: browser.driver.execute_script(UNDRAWN) == 0)
-    return len(browser.all(".main-svg"))
-
-
 def test_every_figure_is_drawn_and_nothing_else_runs(browser, written):
     path, figures = written
-    assert drawn(browser, path) >= figures > 10
+    browser.open_report(path.as_uri())
+    assert len(browser.all(".main-svg")) >= figures > 10
     assert browser.driver.title == "made – fwcompare"
     assert browser.complaints() == []
 
@@ -69,7 +62,7 @@ def test_colours_follow_the_reader_s_scheme(browser, written):
     ink = {"light": "rgb(24, 26, 31)", "dark": "rgb(232, 234, 239)"}
     for scheme, colour in ink.items():
         prefer(browser, scheme)
-        drawn(browser, path)
+        browser.open_report(path.as_uri())
         assert set(browser.driver.execute_script(LABELS)) == {colour}
 
 
@@ -92,6 +85,5 @@ def test_print_has_every_figure(browser, written, tmp_path):
 def test_it_fits_a_phone(browser, written):
     """Nothing but a table, in its own scroller, is wider than the screen."""
     path, _ = written
-    browser.open(path.as_uri(), width=390, height=20_000)
-    browser.wait("every figure", lambda: browser.driver.execute_script(UNDRAWN) == 0)
+    browser.open_report(path.as_uri(), width=390)
     assert browser.driver.execute_script(BEYOND) == 0

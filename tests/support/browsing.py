@@ -60,6 +60,13 @@ class Browser:
             self.driver.get_log(log)
         self.driver.get(address)
 
+    def open_report(self, address: str, width: int = 1280) -> None:
+        """Open a report in a window longer than itself, for it draws what is near; and wait until
+        every figure is drawn."""
+        self.open(address, width, height=20_000)
+        self.wait("figures", lambda: self.all(".main-svg"))
+        self.wait("every figure", lambda: self.driver.execute_script(UNDRAWN) == 0)
+
     def wait(self, what: str, until: Callable[[], Any]) -> Any:
         """Wait until something is true of the page, and return it."""
         from selenium.common.exceptions import StaleElementReferenceException

@@ -9,16 +9,14 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from browsing import BEYOND, UNDRAWN
+from browsing import BEYOND
 
 pytestmark = pytest.mark.system
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_is_drawn_asks_nobody_and_fits(browser, swept, width):
-    browser.open(swept.report.as_uri(), width=width, height=20_000)  # it draws what is near
-    browser.wait("figures", lambda: browser.all(".main-svg"))
-    browser.wait("every figure", lambda: browser.driver.execute_script(UNDRAWN) == 0)
+    browser.open_report(swept.report.as_uri(), width)
     for engine in swept.engines:
         assert engine in browser.text()
     assert browser.driver.execute_script(BEYOND) == 0
